@@ -1,0 +1,223 @@
+//! Every way a request can fail, and what each means to the client, the log and the retry.
+//!
+//! One closed enum and one table: a new kind does not compile until it has all its columns. No status is
+//! chosen anywhere else. An upstream's 5xx is not an `Error`: it is a response with its own outcome.
+
+use std::borrow::Cow;
+use std::error::Error as StdError;
+use std::fmt;
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::exchange::Door;
+
+/// Whether the upstream may have acted on the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Sent {
+    /// Provably no byte of the request was acted on.
+    Nothing,
+    /// Some of it was written: nobody knows.
+    Maybe,
+    /// All of it was written.
+    Complete,
+}
+
+/// When an error of a kind may be retried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeat {
+    /// Never.
+    Never,
+    /// Always: nothing was sent.
+    Unsent,
+    /// If nothing was sent, or the request is safe to repeat.
+    BySent,
+    /// Only on another endpoint.
+    Elsewhere,
+}
+
+macro_rules! kinds {
+    ($($kind:ident $label:literal $status:literal $proxy:literal $flag:literal $repeat:ident, $text:literal;)*) => {
+        /// The closed list of reasons; see the module.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        #[expect(missing_docs, reason = "the table says what each is")]
+        pub enum ErrorKind { $($kind),* }
+
+        impl ErrorKind {
+            /// Every kind, in the order of the table.
+            pub const ALL: &'static [Self] = &[$(Self::$kind),*];
+
+            /// The word used in metrics, logs and problem bodies.
+            pub const fn label(self) -> &'static str {
+                match self { $(Self::$kind => $label),* }
+            }
+
+            /// The RFC 9209 `error` parameter; empty where no response of ours exists.
+            pub const fn proxy_status(self) -> &'static str {
+                match self { $(Self::$kind => $proxy),* }
+            }
+
+            /// Envoy's response flag for the same event.
+            pub const fn envoy_flag(self) -> &'static str {
+                match self { $(Self::$kind => $flag),* }
+            }
+
+            /// When it may be retried.
+            pub const fn repeat(self) -> Repeat {
+                match self { $(Self::$kind => Repeat::$repeat),* }
+            }
+
+            /// One clause for people.
+            pub const fn text(self) -> &'static str {
+                match self { $(Self::$kind => $text),* }
+            }
+
+            const fn plain_status(self) -> u16 {
+                match self { $(Self::$kind => $status),* }
+            }
+        }
+    };
+}
+
+kinds! {
+    BadRequest "bad_request" 400 "http_request_error" "DPE" Never, "the request is malformed";
+    Loop "loop" 508 "proxy_loop_detected" "-" Never, "the request came back to this proxy";
+    HeaderTooLarge "header_too_large" 431 "http_request_error" "DPE" Never, "the header section is too large";
+    UriTooLong "uri_too_long" 414 "http_request_error" "DPE" Never, "the request target is too long";
+    ClientTimeout "client_timeout" 408 "http_request_error" "DPE" Never, "the client was too slow";
+    Misdirected "misdirected" 421 "http_request_denied" "-" Never, "the inner host differs from the tunnel's";
+    UpgradeRefused "upgrade_refused" 400 "http_upgrade_failed" "-" Never, "this upgrade is not relayed";
+    NoRoute "no_route" 404 "destination_not_found" "NR" Never, "no route matches";
+    Unauthenticated "unauthenticated" 401 "http_request_denied" "UAEX" Never, "credentials are missing or invalid";
+    Forbidden "forbidden" 403 "http_request_denied" "UAEX" Never, "this client may not make this request";
+    DestinationBlocked "destination_blocked" 403 "destination_ip_prohibited" "UAEX" Never, "this destination is not allowed";
+    RateLimited "rate_limited" 429 "http_request_denied" "RL" Never, "the rate limit is reached";
+    Overloaded "overloaded" 503 "connection_limit_reached" "UO" Never, "too much is in flight";
+    QueueTimeout "queue_timeout" 503 "connection_limit_reached" "UO" Never, "the wait for a free place was too long";
+    TooLarge "too_large" 413 "http_request_error" "DPE" Never, "the body is too large";
+    BreakerOpen "breaker_open" 503 "destination_unavailable" "UO" Elsewhere, "the breaker of this destination is open";
+    NoHealthyEndpoint "no_healthy_endpoint" 503 "destination_unavailable" "UH" Elsewhere, "no endpoint is available";
+    Dns "dns" 502 "dns_error" "DF" Unsent, "the name does not resolve";
+    DnsTimeout "dns_timeout" 504 "dns_timeout" "DF" Unsent, "the name did not resolve in time";
+    ConnectRefused "connect_refused" 502 "connection_refused" "UF" Unsent, "the connection was refused";
+    ConnectTimeout "connect_timeout" 504 "connection_timeout" "UF" Unsent, "the connection was not made in time";
+    Tls "tls" 502 "tls_protocol_error" "UF" Unsent, "the tls handshake failed";
+    TlsCertificate "tls_certificate" 502 "tls_certificate_error" "UF" Never, "the server's certificate is not valid";
+    Reset "reset" 502 "connection_terminated" "UC" BySent, "the upstream reset the connection";
+    ClosedEarly "closed_early" 502 "connection_terminated" "UC" BySent, "the upstream closed before it answered";
+    Protocol "protocol" 502 "http_protocol_error" "UPE" BySent, "the upstream's answer is not valid http";
+    AttemptTimeout "attempt_timeout" 504 "http_response_timeout" "UT" BySent, "the upstream did not answer in time";
+    Deadline "deadline" 504 "http_response_timeout" "UT" Never, "the request's total time is used up";
+    Truncated "truncated" 502 "http_response_incomplete" "UC" Never, "the upstream's answer ended early";
+    ClientGone "client_gone" 499 "" "DC" Never, "the client went away";
+    Credential "credential" 502 "proxy_internal_error" "-" Never, "the credential for the upstream could not be had";
+    ParentProxy "parent_proxy" 502 "connection_refused" "UF" Unsent, "the parent proxy refused";
+    Draining "draining" 503 "destination_unavailable" "-" Never, "this proxy is shutting down";
+    Fault "fault" 503 "proxy_internal_response" "FI" Never, "a fault was injected on purpose";
+    Internal "internal" 500 "proxy_internal_error" "-" Never, "a bug in this proxy";
+}
+
+impl ErrorKind {
+    /// The status for a client that came in through `door`.
+    pub fn status(self, door: Door) -> StatusCode {
+        let code = match self {
+            Self::NoRoute if door.is_proxy() => 403,
+            Self::Unauthenticated if door.is_proxy() => 407,
+            other => other.plain_status(),
+        };
+        StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// The kind with this discriminant, for records that store it as one byte.
+    pub fn from_index(index: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(index)).copied()
+    }
+}
+
+/// A request that failed.
+#[derive(Debug)]
+pub struct Error {
+    /// What went wrong.
+    pub kind: ErrorKind,
+    /// Whether the upstream may have acted.
+    pub sent: Sent,
+    /// When a repeat may succeed; becomes `Retry-After`.
+    pub retry_after: Option<Duration>,
+    detail: Option<Cow<'static, str>>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    /// An error before anything was sent upstream.
+    pub const fn new(kind: ErrorKind) -> Self {
+        Self { kind, sent: Sent::Nothing, retry_after: None, detail: None, source: None }
+    }
+
+    /// Adds what it failed on, for people who may see it.
+    #[must_use]
+    pub fn with_detail(mut self, detail: impl Into<Cow<'static, str>>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    /// Adds the cause.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// Says how much of the request may have been acted on.
+    #[must_use]
+    pub const fn with_sent(mut self, sent: Sent) -> Self {
+        self.sent = sent;
+        self
+    }
+
+    /// Says when a repeat may succeed.
+    #[must_use]
+    pub const fn with_retry_after(mut self, after: Duration) -> Self {
+        self.retry_after = Some(after);
+        self
+    }
+
+    /// What it failed on: the detail, or the causes joined, or nothing.
+    pub fn detail(&self) -> Option<String> {
+        if let Some(detail) = &self.detail {
+            return Some(detail.clone().into_owned());
+        }
+        let mut text = String::new();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        (!text.is_empty()).then_some(text)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.kind.text())?;
+        match self.detail() {
+            Some(detail) => write!(f, " ({detail})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|e| e as &(dyn StdError + 'static))
+    }
+}
+
+impl From<ErrorKind> for Error {
+    fn from(kind: ErrorKind) -> Self {
+        Self::new(kind)
+    }
+}
