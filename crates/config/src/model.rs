@@ -114,8 +114,15 @@ pub enum Action {
     Targets(Vec<Target>),
     /// A name in `Model::upstreams`.
     Upstream(String),
-    Redirect { status: u16, location: String },
-    Respond { status: u16, headers: Vec<(String, String)>, body: String },
+    Redirect {
+        status: u16,
+        location: String,
+    },
+    Respond {
+        status: u16,
+        headers: Vec<(String, String)>,
+        body: String,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq)]

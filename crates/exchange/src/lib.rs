@@ -1,3 +1,24 @@
 //! The vocabulary of one request and its response: what every layer, from the edge to the socket, speaks.
 
+pub mod authority;
+pub mod body;
+pub mod classify;
 pub mod clock;
+pub mod error;
+pub mod exchange;
+pub mod headers;
+pub mod io;
+pub mod load;
+pub mod problem;
+pub mod proxy_status;
+pub mod random;
+pub mod service;
+
+pub use authority::{Authority, Host};
+pub use body::{Body, End, Finish};
+pub use error::{Error, ErrorKind, Repeat, Sent};
+pub use exchange::{Attempt, Client, Door, Exchange, Head};
+pub use io::Io;
+pub use load::Load;
+pub use random::Random;
+pub use service::{ArcService, ResponseFuture};

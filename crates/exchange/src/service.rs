@@ -18,11 +18,11 @@ use crate::{Body, Error};
 /// What a layer answers with.
 pub type Outcome = Result<Response<Body>, Error>;
 
-/// The future of a response. A layer that answers at once allocates nothing.
+/// The future of a response; small, since every layer moves it.
 pub struct ResponseFuture(Inner);
 
 enum Inner {
-    Ready(Ready<Outcome>),
+    Ready(Box<Ready<Outcome>>),
     Boxed(Pin<Box<dyn Future<Output = Outcome> + Send>>),
 }
 
@@ -34,7 +34,7 @@ impl ResponseFuture {
 
     /// An answer that is already there.
     pub fn ready(outcome: Outcome) -> Self {
-        Self(Inner::Ready(ready(outcome)))
+        Self(Inner::Ready(Box::new(ready(outcome))))
     }
 
     /// A refusal that is already there.
@@ -48,7 +48,7 @@ impl Future for ResponseFuture {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
         match &mut self.0 {
-            Inner::Ready(outcome) => Pin::new(outcome).poll(cx),
+            Inner::Ready(outcome) => Pin::new(&mut **outcome).poll(cx),
             Inner::Boxed(future) => future.as_mut().poll(cx),
         }
     }

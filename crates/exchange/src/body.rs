@@ -1,0 +1,265 @@
+//! The one body type, from hyper's socket to hyper's socket, without boxing in between.
+//!
+//! A body carries what must be released when it ends: leases, permits, the observer. Each is told exactly
+//! once how it ended: complete, failed, or dropped. That is the only right place to release them: a permit
+//! freed at the response head is freed while the answer still streams. hyper drops a body that said it ended
+//! without polling it again, so a drop after `is_end_stream` is a clean end.
+
+mod replay;
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+use policy::Tick;
+use smallvec::SmallVec;
+use tokio::time::Sleep;
+
+pub use self::replay::Replay;
+use crate::{Error, ErrorKind, clock};
+
+/// How a body ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Its end was seen.
+    Complete,
+    /// Its source failed.
+    Failed(ErrorKind),
+    /// Its reader went away first.
+    Dropped,
+}
+
+/// What a body owes at its end.
+pub trait Finish: Send {
+    /// So many bytes passed.
+    fn data(&mut self, _bytes: usize) {}
+
+    /// The trailers passed.
+    fn trailers(&mut self, _trailers: &HeaderMap) {}
+
+    /// It ended; called once.
+    fn finish(self: Box<Self>, end: End);
+}
+
+/// A request or response body.
+pub struct Body {
+    kind: Kind,
+    guards: SmallVec<[Box<dyn Finish>; 2]>,
+    idle: Option<Idle>,
+}
+
+enum Kind {
+    Empty,
+    Full(Bytes),
+    Incoming(Incoming, Side),
+    Replay(replay::Cursor),
+    Boxed(Pin<Box<dyn HttpBody<Data = Bytes, Error = Error> + Send>>),
+}
+
+/// Whose fault a failing body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// A request body.
+    Client,
+    /// A response body.
+    Upstream,
+}
+
+/// Bounds the time without a frame. The timer is made at the first wait: most bodies never wait.
+struct Idle {
+    after: Duration,
+    side: Side,
+    last: Tick,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Body {
+    /// No body.
+    pub const fn empty() -> Self {
+        Self { kind: Kind::Empty, guards: SmallVec::new_const(), idle: None }
+    }
+
+    /// A body that is all there.
+    pub fn full(bytes: impl Into<Bytes>) -> Self {
+        Kind::Full(bytes.into()).into()
+    }
+
+    /// A body from a socket.
+    pub fn incoming(incoming: Incoming, side: Side) -> Self {
+        if incoming.is_end_stream() { Self::empty() } else { Kind::Incoming(incoming, side).into() }
+    }
+
+    /// Any other body.
+    pub fn boxed(body: impl HttpBody<Data = Bytes, Error = Error> + Send + 'static) -> Self {
+        Kind::Boxed(Box::pin(body)).into()
+    }
+
+    /// Adds what is to be told of its end; the one added first is told first.
+    pub fn attach(&mut self, guard: Box<dyn Finish>) {
+        self.guards.push(guard);
+    }
+
+    /// Fails the body after this long without a frame (client: `client_timeout`, upstream: `truncated`).
+    pub fn set_idle(&mut self, after: Duration, side: Side) {
+        self.idle = Some(Idle { after, side, last: Tick::ZERO, timer: None });
+    }
+
+    fn poll_kind(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        match &mut self.kind {
+            Kind::Empty => Poll::Ready(None),
+            Kind::Full(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.kind = Kind::Empty;
+                Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
+            }
+            Kind::Incoming(incoming, side) => Pin::new(incoming).poll_frame(cx).map_err(|error| failed(error, *side)),
+            Kind::Replay(cursor) => cursor.poll_frame(cx),
+            Kind::Boxed(body) => body.as_mut().poll_frame(cx),
+        }
+    }
+
+    fn finish(&mut self, end: End) {
+        for guard in self.guards.drain(..) {
+            guard.finish(end);
+        }
+    }
+}
+
+impl Idle {
+    /// Pending, or the time is over.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        let timer = self.timer.get_or_insert_with(|| {
+            self.last = clock::now();
+            Box::pin(tokio::time::sleep_until(clock::instant(self.last + self.after)))
+        });
+        loop {
+            if timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            let due = self.last + self.after;
+            if due <= clock::now() {
+                return Poll::Ready(Error::new(match self.side {
+                    Side::Client => ErrorKind::ClientTimeout,
+                    Side::Upstream => ErrorKind::Truncated,
+                }));
+            }
+            timer.as_mut().reset(clock::instant(due));
+        }
+    }
+}
+
+fn failed(error: hyper::Error, side: Side) -> Error {
+    let kind = match side {
+        // A closed or reset client is gone; what it sent wrongly (a bad chunk, a bad trailer) is its error.
+        Side::Client if error.is_parse() || is_invalid_data(&error) => ErrorKind::BadRequest,
+        Side::Client => ErrorKind::ClientGone,
+        Side::Upstream => ErrorKind::Truncated,
+    };
+    Error::new(kind).with_source(error)
+}
+
+fn is_invalid_data(error: &hyper::Error) -> bool {
+    let io = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    io.is_some_and(|io| matches!(io.kind(), std::io::ErrorKind::InvalidData | std::io::ErrorKind::InvalidInput))
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let body = &mut *self;
+        match body.poll_kind(cx) {
+            Poll::Pending => {
+                let Some(idle) = &mut body.idle else { return Poll::Pending };
+                let Poll::Ready(error) = idle.poll(cx) else { return Poll::Pending };
+                body.kind = Kind::Empty;
+                body.finish(End::Failed(error.kind));
+                Poll::Ready(Some(Err(error)))
+            }
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(Idle { last, timer: Some(_), .. }) = &mut body.idle {
+                    *last = clock::now();
+                }
+                for guard in &mut body.guards {
+                    if let Some(data) = frame.data_ref() {
+                        guard.data(data.len());
+                    } else if let Some(trailers) = frame.trailers_ref() {
+                        guard.trailers(trailers);
+                    }
+                }
+                if body.is_end_stream() {
+                    body.finish(End::Complete);
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                body.kind = Kind::Empty;
+                body.finish(End::Failed(error.kind));
+                Poll::Ready(Some(Err(error)))
+            }
+            Poll::Ready(None) => {
+                body.finish(End::Complete);
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Empty => true,
+            Kind::Full(bytes) => bytes.is_empty(),
+            Kind::Incoming(incoming, _) => incoming.is_end_stream(),
+            Kind::Replay(cursor) => cursor.is_end_stream(),
+            Kind::Boxed(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Empty => SizeHint::with_exact(0),
+            Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Kind::Incoming(incoming, _) => incoming.size_hint(),
+            Kind::Replay(cursor) => cursor.size_hint(),
+            Kind::Boxed(body) => body.size_hint(),
+        }
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        if !self.guards.is_empty() {
+            let end = if self.is_end_stream() { End::Complete } else { End::Dropped };
+            self.finish(end);
+        }
+    }
+}
+
+impl From<Kind> for Body {
+    fn from(kind: Kind) -> Self {
+        Self { kind, guards: SmallVec::new_const(), idle: None }
+    }
+}
+
+impl Default for Body {
+    fn default() -> Self {
+        Self::empty()
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match &self.kind {
+            Kind::Empty => "Body(empty)",
+            Kind::Full(_) => "Body(full)",
+            Kind::Incoming(..) => "Body(incoming)",
+            Kind::Replay(_) => "Body(replay)",
+            Kind::Boxed(_) => "Body(boxed)",
+        })
+    }
+}

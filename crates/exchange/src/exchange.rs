@@ -1,0 +1,277 @@
+//! The record of one request: what came in, and what was done about it.
+//!
+//! One `Arc` in the request's extensions, a clone at the edge. What the edge knows at the start is plain;
+//! what layers learn on the way is atomic or once-set, so that no layer waits for another.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use http::uri::PathAndQuery;
+use http::{Method, Version};
+use parking_lot::Mutex;
+use policy::Tick;
+use smallvec::SmallVec;
+
+use crate::{Authority, ErrorKind};
+
+/// By which way a request came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// Absolute-form: the client knows us as its proxy.
+    Forward,
+    /// CONNECT itself.
+    Connect,
+    /// Plain HTTP inside a CONNECT.
+    Tunnel,
+    /// Origin-form, routed by Host.
+    Reverse,
+    /// Origin-form below `/r/<route>/`.
+    Prefix,
+}
+
+impl Door {
+    /// The client speaks to us as to a proxy (407, 403) rather than as to an origin (401, 404).
+    pub const fn is_proxy(self) -> bool {
+        matches!(self, Self::Forward | Self::Connect | Self::Tunnel)
+    }
+}
+
+/// Who is at the other end of the client side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// Absent for unix sockets.
+    pub addr: Option<SocketAddr>,
+    /// On this machine: may see details and reach private addresses.
+    pub local: bool,
+}
+
+/// What the edge read from the request, after it was made normal.
+#[derive(Clone, Debug)]
+pub struct Head {
+    /// Random; shown as 16 hexadecimal digits.
+    pub id: u64,
+    /// When the head was complete.
+    pub started: Tick,
+    /// By which way it came.
+    pub door: Door,
+    /// From whom.
+    pub client: Client,
+    /// The client side's version.
+    pub version: Version,
+    /// The method.
+    pub method: Method,
+    /// The client asked for `https` (absolute-form only) or `http`.
+    pub tls: bool,
+    /// The target: routing, allow rules and credentials look at nothing else.
+    pub authority: Authority,
+    /// Path and query as sent.
+    pub path: PathAndQuery,
+    /// A `websocket` upgrade was asked for and may be relayed.
+    pub upgrade: bool,
+    /// `content-type: application/grpc...`
+    pub grpc: bool,
+}
+
+/// One try at one endpoint.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// The endpoint's label.
+    pub endpoint: Arc<str>,
+    /// When it started.
+    pub started: Tick,
+    /// Until the response head, or the failure.
+    pub took: Duration,
+    /// The status, or why there is none.
+    pub result: Result<u16, ErrorKind>,
+    /// On a connection that had served before.
+    pub reused: bool,
+}
+
+/// How far the client's body has been read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Upload {
+    /// No body, or its end was seen.
+    Done = 0,
+    /// Not yet at its end.
+    Running = 1,
+    /// The client broke it off or sent garbage.
+    Broken = 2,
+}
+
+const NONE: u8 = u8::MAX;
+
+/// The record; see the module.
+#[derive(Debug)]
+pub struct Exchange {
+    /// What came in.
+    pub head: Head,
+    route: OnceLock<Arc<str>>,
+    deadline: AtomicU64,
+    first_byte: AtomicU64,
+    status: AtomicU16,
+    reason: AtomicU8,
+    upload: AtomicU8,
+    retry_denied: OnceLock<&'static str>,
+    breaker: AtomicU8,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+    attempts: Mutex<SmallVec<[Attempt; 1]>>,
+}
+
+impl Exchange {
+    /// A record that has just begun.
+    pub fn new(head: Head) -> Self {
+        Self {
+            head,
+            route: OnceLock::new(),
+            deadline: AtomicU64::new(u64::MAX),
+            first_byte: AtomicU64::new(0),
+            status: AtomicU16::new(0),
+            reason: AtomicU8::new(NONE),
+            upload: AtomicU8::new(Upload::Done as u8),
+            retry_denied: OnceLock::new(),
+            breaker: AtomicU8::new(NONE),
+            bytes_in: AtomicU64::new(0),
+            bytes_out: AtomicU64::new(0),
+            attempts: Mutex::new(SmallVec::new()),
+        }
+    }
+
+    /// The record of a request; the edge puts one into each.
+    pub fn of<B>(request: &http::Request<B>) -> &Arc<Self> {
+        #[expect(clippy::expect_used, reason = "the edge is the only source of requests")]
+        request.extensions().get::<Arc<Self>>().expect("the edge puts an exchange into each request")
+    }
+
+    /// Names the route, once.
+    pub fn set_route(&self, name: Arc<str>) {
+        let _ = self.route.set(name);
+    }
+
+    /// The route's name, if one was found.
+    pub fn route(&self) -> Option<&Arc<str>> {
+        self.route.get()
+    }
+
+    /// The total deadline, if there is one.
+    pub fn deadline(&self) -> Option<Tick> {
+        match self.deadline.load(Relaxed) {
+            u64::MAX => None,
+            nanos => Some(Tick::from_nanos(nanos)),
+        }
+    }
+
+    /// Shortens the total deadline to `at`.
+    pub fn shorten_deadline(&self, at: Tick) {
+        self.deadline.fetch_min(at.as_nanos(), Relaxed);
+    }
+
+    /// What is left until the deadline; `None` without one.
+    pub fn remaining(&self, now: Tick) -> Option<Duration> {
+        self.deadline().map(|at| at.since(now))
+    }
+
+    /// Notes the response head that goes to the client.
+    pub fn answered(&self, status: u16, reason: Option<ErrorKind>, now: Tick) {
+        self.status.store(status, Relaxed);
+        self.first_byte.store(now.as_nanos(), Relaxed);
+        if let Some(kind) = reason {
+            self.set_reason(kind);
+        }
+    }
+
+    /// The status that went to the client; 0 before there is one.
+    pub fn status(&self) -> u16 {
+        self.status.load(Relaxed)
+    }
+
+    /// From the start to the response head.
+    pub fn time_to_first_byte(&self) -> Option<Duration> {
+        match self.first_byte.load(Relaxed) {
+            0 => None,
+            nanos => Some(Tick::from_nanos(nanos).since(self.head.started)),
+        }
+    }
+
+    /// Notes why it failed; the last one wins.
+    pub fn set_reason(&self, kind: ErrorKind) {
+        self.reason.store(kind as u8, Relaxed);
+    }
+
+    /// Why it failed.
+    pub fn reason(&self) -> Option<ErrorKind> {
+        ErrorKind::from_index(self.reason.load(Relaxed))
+    }
+
+    /// Notes how far the client's body is.
+    pub fn set_upload(&self, upload: Upload) {
+        self.upload.store(upload as u8, Relaxed);
+    }
+
+    /// How far the client's body is.
+    pub fn upload(&self) -> Upload {
+        match self.upload.load(Relaxed) {
+            0 => Upload::Done,
+            1 => Upload::Running,
+            _ => Upload::Broken,
+        }
+    }
+
+    /// Notes why no (further) retry was made; the first one stays.
+    pub fn set_retry_denied(&self, why: &'static str) {
+        let _ = self.retry_denied.set(why);
+    }
+
+    /// Why no (further) retry was made.
+    pub fn retry_denied(&self) -> Option<&'static str> {
+        self.retry_denied.get().copied()
+    }
+
+    /// Notes the state of the breaker that was asked last: 0 closed, 1 half-open, 2 open.
+    pub fn set_breaker(&self, state: u8) {
+        self.breaker.store(state, Relaxed);
+    }
+
+    /// The state of the breaker that was asked last.
+    pub fn breaker(&self) -> Option<u8> {
+        Some(self.breaker.load(Relaxed)).filter(|state| *state != NONE)
+    }
+
+    /// Counts body bytes from the client. One task counts at a time.
+    pub fn add_bytes_in(&self, bytes: usize) {
+        self.bytes_in.store(self.bytes_in.load(Relaxed) + bytes as u64, Relaxed);
+    }
+
+    /// Counts body bytes to the client. One task counts at a time.
+    pub fn add_bytes_out(&self, bytes: usize) {
+        self.bytes_out.store(self.bytes_out.load(Relaxed) + bytes as u64, Relaxed);
+    }
+
+    /// Body bytes from the client.
+    pub fn bytes_in(&self) -> u64 {
+        self.bytes_in.load(Relaxed)
+    }
+
+    /// Body bytes to the client.
+    pub fn bytes_out(&self) -> u64 {
+        self.bytes_out.load(Relaxed)
+    }
+
+    /// Records an attempt that has its outcome. The list is bounded by the retry limit.
+    pub fn attempted(&self, attempt: Attempt) {
+        self.attempts.lock().push(attempt);
+    }
+
+    /// Reads the attempts made so far.
+    pub fn with_attempts<T>(&self, read: impl FnOnce(&[Attempt]) -> T) -> T {
+        read(&self.attempts.lock())
+    }
+
+    /// An endpoint with this label was already tried.
+    pub fn has_tried(&self, endpoint: &Arc<str>) -> bool {
+        self.attempts.lock().iter().any(|attempt| Arc::ptr_eq(&attempt.endpoint, endpoint))
+    }
+}

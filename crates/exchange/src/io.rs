@@ -1,0 +1,160 @@
+//! The one byte stream type: TCP, TLS (either side), unix, upgraded, simulated, each with bytes read too early.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+#[cfg(unix)]
+use tokio::net::UnixStream;
+use tokio_rustls::TlsStream;
+
+/// Any stream of bytes, both ways.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// A connection; `early` bytes are read before it.
+pub struct Io {
+    early: Bytes,
+    kind: Kind,
+}
+
+enum Kind {
+    Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+    #[cfg(unix)]
+    Unix(UnixStream),
+    Upgraded(TokioIo<Upgraded>),
+    Other(Box<dyn Stream>),
+}
+
+impl Io {
+    /// Any other stream (simulation, tests).
+    pub fn other(stream: impl Stream + 'static) -> Self {
+        Kind::Other(Box::new(stream)).into()
+    }
+
+    /// Puts bytes back in front of what is still to be read.
+    #[must_use]
+    pub fn rewound(mut self, early: Bytes) -> Self {
+        debug_assert!(self.early.is_empty(), "rewound once");
+        self.early = early;
+        self
+    }
+
+    /// The TCP socket below, if there is one.
+    pub fn tcp(&self) -> Option<&TcpStream> {
+        match &self.kind {
+            Kind::Tcp(tcp) => Some(tcp),
+            Kind::Tls(tls) => Some(tls.get_ref().0),
+            _ => None,
+        }
+    }
+}
+
+impl From<Kind> for Io {
+    fn from(kind: Kind) -> Self {
+        Self { early: Bytes::new(), kind }
+    }
+}
+
+impl From<TcpStream> for Io {
+    fn from(tcp: TcpStream) -> Self {
+        Kind::Tcp(tcp).into()
+    }
+}
+
+#[cfg(unix)]
+impl From<UnixStream> for Io {
+    fn from(unix: UnixStream) -> Self {
+        Kind::Unix(unix).into()
+    }
+}
+
+impl From<TlsStream<TcpStream>> for Io {
+    fn from(tls: TlsStream<TcpStream>) -> Self {
+        Kind::Tls(Box::new(tls)).into()
+    }
+}
+
+impl From<Upgraded> for Io {
+    fn from(upgraded: Upgraded) -> Self {
+        Kind::Upgraded(TokioIo::new(upgraded)).into()
+    }
+}
+
+impl std::fmt::Debug for Io {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match &self.kind {
+            Kind::Tcp(_) => "Io(tcp)",
+            Kind::Tls(_) => "Io(tls)",
+            #[cfg(unix)]
+            Kind::Unix(_) => "Io(unix)",
+            Kind::Upgraded(_) => "Io(upgraded)",
+            Kind::Other(_) => "Io(other)",
+        })
+    }
+}
+
+macro_rules! each {
+    ($self:expr, $io:ident => $call:expr) => {
+        match &mut $self.kind {
+            Kind::Tcp($io) => $call,
+            Kind::Tls($io) => $call,
+            #[cfg(unix)]
+            Kind::Unix($io) => $call,
+            Kind::Upgraded($io) => $call,
+            Kind::Other($io) => $call,
+        }
+    };
+}
+
+impl AsyncRead for Io {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.early.is_empty() {
+            let count = self.early.len().min(buf.remaining());
+            buf.put_slice(&self.early[..count]);
+            self.early.advance(count);
+            return Poll::Ready(Ok(()));
+        }
+        each!(self, io => Pin::new(io).poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        each!(self, io => Pin::new(io).poll_write(cx, data))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        each!(self, io => Pin::new(io).poll_write_vectored(cx, data))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.kind {
+            Kind::Tcp(io) => io.is_write_vectored(),
+            Kind::Tls(io) => io.is_write_vectored(),
+            #[cfg(unix)]
+            Kind::Unix(io) => io.is_write_vectored(),
+            Kind::Upgraded(io) => io.is_write_vectored(),
+            Kind::Other(io) => io.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self, io => Pin::new(io).poll_flush(cx))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self, io => Pin::new(io).poll_shutdown(cx))
+    }
+}

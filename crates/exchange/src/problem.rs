@@ -1,0 +1,142 @@
+//! An error as a response: status, `Proxy-Status`, `Retry-After` and a body in the form the client asked for
+//! (RFC 9457 problem+json, else a short text or page).
+
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Method, Response};
+
+use crate::exchange::Head;
+use crate::{Body, Error, ErrorKind, proxy_status};
+
+/// The form of an error's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// `application/problem+json`.
+    Json,
+    /// `text/plain`.
+    Text,
+    /// `text/html`, for a person at a browser.
+    Html,
+}
+
+impl Form {
+    /// What `Accept` prefers; JSON unless it names one of the others.
+    pub fn accepted(headers: &HeaderMap) -> Self {
+        let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        for media in accept.split(',').map(|media| media.split(';').next().unwrap_or_default().trim()) {
+            match media {
+                "text/html" | "application/xhtml+xml" => return Self::Html,
+                "text/plain" => return Self::Text,
+                "application/json" | "application/problem+json" => return Self::Json,
+                _ => {}
+            }
+        }
+        Self::Json
+    }
+}
+
+/// The response for `error`.
+pub fn response(error: &Error, head: &Head, form: Form) -> Response<Body> {
+    let status = error.kind.status(head.door);
+    let detail = if head.client.local { error.detail() } else { None };
+    let reason = error.kind.label();
+    let title = error.kind.text();
+    let hint = hint(error.kind).unwrap_or_default();
+    let (media, body) = match form {
+        Form::Json => ("application/problem+json", {
+            let mut json = String::with_capacity(256);
+            json.push('{');
+            member(&mut json, "type", &format!("urn:attache:{reason}"));
+            member(&mut json, "title", title);
+            json.push_str(&format!("\"status\":{},", status.as_u16()));
+            if let Some(detail) = &detail {
+                member(&mut json, "detail", detail);
+            }
+            if !hint.is_empty() {
+                member(&mut json, "hint", hint);
+            }
+            member(&mut json, "reason", reason);
+            member(&mut json, "id", &format!("{:016x}", head.id));
+            json.pop();
+            json.push_str("}\n");
+            json
+        }),
+        Form::Text => ("text/plain; charset=utf-8", {
+            let detail = detail.map(|d| format!("\n{d}")).unwrap_or_default();
+            let hint = if hint.is_empty() { String::new() } else { format!("\n{hint}") };
+            format!("{} {reason}: {title}{detail}{hint}\nid {:016x}\n", status.as_u16(), head.id)
+        }),
+        Form::Html => ("text/html; charset=utf-8", {
+            let detail = detail.map(|d| format!("<p><code>{}</code></p>", escaped(&d))).unwrap_or_default();
+            format!(
+                "<!doctype html><meta charset=utf-8><meta name=viewport content=\"width=device-width\"><title>{code} {reason}</title>\
+                 <style>body{{font:16px/1.5 system-ui,sans-serif;max-width:40em;margin:4em auto;padding:0 1em;color-scheme:light dark}}\
+                 code{{overflow-wrap:anywhere}}small{{opacity:.7}}</style>\
+                 <h1>{code} {reason}</h1><p>Attaché answered this itself: {title}.</p>{detail}<p>{hint}</p><p><small>id {id:016x}</small></p>\n",
+                code = status.as_u16(),
+                hint = escaped(hint),
+                id = head.id,
+            )
+        }),
+    };
+    let length = body.len();
+    let mut response = Response::new(if head.method == Method::HEAD { Body::empty() } else { Body::full(body) });
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    headers.insert("proxy-status", proxy_status::value(error, head.client.local));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(after) = error.retry_after {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs() + u64::from(after.subsec_nanos() > 0)));
+    }
+    response
+}
+
+/// The next step, where there is one that fits everybody.
+const fn hint(kind: ErrorKind) -> Option<&'static str> {
+    match kind {
+        ErrorKind::NoRoute => Some(
+            "This is an HTTP proxy. Set HTTP_PROXY and HTTPS_PROXY to its address, start a program with `attache run -- CMD`, \
+             or add a route and call /r/<name>/.",
+        ),
+        ErrorKind::DestinationBlocked => Some("See `destinations:` in the configuration."),
+        ErrorKind::BreakerOpen => Some("Calls to it failed lately; it is tried again after Retry-After."),
+        ErrorKind::Loop => Some("The target of this request leads back to this proxy."),
+        _ => None,
+    }
+}
+
+fn member(json: &mut String, name: &str, value: &str) {
+    json.push('"');
+    json.push_str(name);
+    json.push_str("\":\"");
+    for c in value.chars() {
+        match c {
+            '"' | '\\' => json.extend(['\\', c]),
+            c if c.is_control() => json.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => json.push(c),
+        }
+    }
+    json.push_str("\",");
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_browser_gets_a_page_and_a_program_json() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(Form::accepted(&headers), Form::Json);
+        headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
+        assert_eq!(Form::accepted(&headers), Form::Json);
+        headers.insert(header::ACCEPT, HeaderValue::from_static("text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"));
+        assert_eq!(Form::accepted(&headers), Form::Html);
+        headers.insert(header::ACCEPT, HeaderValue::from_static("text/plain;q=1"));
+        assert_eq!(Form::accepted(&headers), Form::Text);
+    }
+}
