@@ -5,7 +5,7 @@
 //! changes thresholds without forgetting what was measured.
 
 pub mod backoff;
-
+pub mod breaker;
 pub mod budget;
 pub mod inflight;
 pub mod latency;
