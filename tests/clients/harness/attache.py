@@ -50,7 +50,7 @@ def access_rows(log):
 def execute(command, env, cwd):
     """One command in a process group of its own, stopped as a group when it takes too long."""
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    process = subprocess.Popen(command, env=env, cwd=cwd, start_new_session=True, **pipes)
+    process = subprocess.Popen(command, env=env, cwd=cwd, process_group=0, **pipes)
     try:
         out, err = process.communicate(timeout=CLIENT_LIMIT)
         code = process.returncode
@@ -100,7 +100,8 @@ class Serve:
         counts = {}
         for line in self._get("/metrics")[1].splitlines():
             if line.startswith("attache_requests_total{"):
-                method = re.search(r'[{,]method="([^"]*)"', line).group(1)
+                label = re.search(r'[{,]method="([^"]*)"', line)
+                method = label.group(1) if label else "without a method"
                 counts[method] = counts.get(method, 0) + int(float(line.rpartition("}")[2].split()[0]))
         return counts
 
@@ -117,7 +118,7 @@ class Serve:
     def _ready(self):
         try:
             return self._get("/readyz")[0] == 200
-        except OSError:
+        except Broken:
             return False
 
     def _get(self, path):
@@ -126,6 +127,8 @@ class Serve:
             connection.request("GET", path)
             answer = connection.getresponse()
             return answer.status, answer.read().decode()
+        except (OSError, http.client.HTTPException) as error:
+            raise Broken(f"admin {path}: {error!r}\n{self.messages.read_text()}") from error
         finally:
             connection.close()
 

@@ -33,11 +33,11 @@ def host_of(row):
 def _bypass(seen, ended):
     faults = []
     if ended.code == 0:
-        faults.append("the client reports success, yet the proxy saw nothing")
+        faults.append("the client reports success, yet the access log has no row")
     if ended.code is None:
         faults.append("the client did not end in time")
     if seen:
-        faults.append("the origin was reached, yet the proxy saw nothing")
+        faults.append("the origin was reached, yet the access log has no row")
     return faults
 
 
