@@ -38,11 +38,13 @@ def config(path, log, resolve, doors=""):
     return path
 
 
-def access_rows(log):
-    """The access log so far; whole only when the process has ended."""
-    lines = log.read_text().splitlines() if log.exists() else []
+def access_rows(log, ended=True):
+    """The access log; while the process lives its last line may be a part, which is left out."""
+    text = log.read_text() if log.exists() else ""
+    if not ended:
+        text = text[: text.rfind("\n") + 1]
     try:
-        return [json.loads(line) for line in lines]
+        return [json.loads(line) for line in text.splitlines()]
     except ValueError as error:
         raise Broken(f"{log}: not JSON lines: {error}") from error
 

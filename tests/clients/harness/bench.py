@@ -112,9 +112,11 @@ class Bench:
 def _settled(serve):
     """The counters once they agree with the log so far, or as they stand after a while."""
     limit = time.monotonic() + SETTLE_LIMIT
-    while (counted := serve.counted()) != _by_method(attache.access_rows(serve.log)) and time.monotonic() < limit:
+    while True:
+        counted, logged = serve.counted(), _by_method(attache.access_rows(serve.log, ended=False))
+        if counted == logged or time.monotonic() > limit:
+            return counted
         time.sleep(0.1)
-    return counted
 
 
 def _by_method(rows):
