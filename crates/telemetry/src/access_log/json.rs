@@ -4,9 +4,10 @@
 //! milliseconds with three decimals, except `overhead_us`. Headers are not written at all.
 
 use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use exchange::{Attempt, Door, Exchange, clock};
+use exchange::{Attempt, Authority, Door, Exchange, Host, clock};
 use http::Version;
 use policy::Tick;
 
@@ -23,29 +24,26 @@ pub(super) fn line(out: &mut Vec<u8>, exchange: &Exchange, route: &str, status: 
     hexadecimal(out, head.id);
     out.push(b'"');
     text(out, "route", route);
-    text(out, "method", head.method.as_str());
+    word(out, "method", head.method.as_str());
     if head.door != Door::Connect {
-        text(out, "scheme", if head.tls { "https" } else { "http" });
+        word(out, "scheme", if head.tls { "https" } else { "http" });
     }
     key(out, "host");
-    display(out, &head.authority);
+    authority(out, &head.authority);
     if head.door != Door::Connect {
         key(out, "path");
         out.push(b'"');
         redact::pieces(head.path.as_str(), |piece| escape(out, piece));
         out.push(b'"');
     }
-    text(out, "proto", proto(head.version));
+    word(out, "proto", proto(head.version));
     key(out, "client");
-    match &head.client.addr {
-        Some(addr) => display(out, addr),
-        None => out.extend_from_slice(b"\"unix\""),
-    }
+    client(out, head.client.addr);
     if status != 0 {
         number(out, "status", u64::from(status));
     }
     if let Some(kind) = exchange.reason() {
-        text(out, "reason", kind.label());
+        word(out, "reason", kind.label());
     }
     number(out, "bytes_in", exchange.bytes_in());
     number(out, "bytes_out", exchange.bytes_out());
@@ -60,10 +58,10 @@ pub(super) fn line(out: &mut Vec<u8>, exchange: &Exchange, route: &str, status: 
         attempts(out, all);
     });
     if let Some(why) = exchange.retry_denied() {
-        text(out, "retry_denied", why);
+        word(out, "retry_denied", why);
     }
     if let Some(state) = exchange.breaker() {
-        text(out, "breaker", labels::breaker(state));
+        word(out, "breaker", labels::breaker(state));
     }
     out.extend_from_slice(b"}\n");
 }
@@ -87,7 +85,7 @@ fn attempts(out: &mut Vec<u8>, attempts: &[Attempt]) {
         out.push(b'"');
         match attempt.result {
             Ok(status) => number(out, "status", u64::from(status)),
-            Err(kind) => text(out, "reason", kind.label()),
+            Err(kind) => word(out, "reason", kind.label()),
         }
         millis(out, "dur_ms", attempt.took);
         key(out, "reused");
@@ -109,10 +107,53 @@ fn text(out: &mut Vec<u8>, name: &str, value: &str) {
     out.push(b'"');
 }
 
-/// Of what cannot contain anything to escape: an authority, an address.
-fn display(out: &mut Vec<u8>, value: &dyn std::fmt::Display) {
+/// Of what has nothing to escape: a token or a word of ours.
+fn word(out: &mut Vec<u8>, name: &str, value: &str) {
+    key(out, name);
+    out.push(b'"');
+    out.extend_from_slice(value.as_bytes());
+    out.push(b'"');
+}
+
+/// The parser of authorities lets nothing through that would have to be escaped.
+fn authority(out: &mut Vec<u8>, authority: &Authority) {
+    out.push(b'"');
+    match authority.host() {
+        Host::Name(name) => out.extend_from_slice(name.as_bytes()),
+        Host::Ip(IpAddr::V4(ip)) => ipv4(out, *ip),
+        Host::Ip(IpAddr::V6(ip)) => ipv6(out, *ip),
+    }
+    if let Some(port) = authority.port() {
+        out.push(b':');
+        decimal(out, u64::from(port));
+    }
+    out.push(b'"');
+}
+
+fn client(out: &mut Vec<u8>, addr: Option<SocketAddr>) {
+    let Some(addr) = addr else { return out.extend_from_slice(b"\"unix\"") };
+    out.push(b'"');
+    match addr.ip() {
+        IpAddr::V4(ip) => ipv4(out, ip),
+        IpAddr::V6(ip) => ipv6(out, ip),
+    }
+    out.push(b':');
+    decimal(out, u64::from(addr.port()));
+    out.push(b'"');
+}
+
+fn ipv4(out: &mut Vec<u8>, ip: Ipv4Addr) {
+    for (index, part) in ip.octets().into_iter().enumerate() {
+        if index > 0 {
+            out.push(b'.');
+        }
+        decimal(out, u64::from(part));
+    }
+}
+
+fn ipv6(out: &mut Vec<u8>, ip: Ipv6Addr) {
     // Writing to memory does not fail.
-    let _ = write!(out, "\"{value}\"");
+    let _ = write!(out, "[{ip}]");
 }
 
 fn number(out: &mut Vec<u8>, name: &str, value: u64) {
@@ -146,29 +187,33 @@ fn decimal(out: &mut Vec<u8>, mut value: u64) {
 }
 
 fn hexadecimal(out: &mut Vec<u8>, value: u64) {
-    out.extend((0..16).rev().map(|place| nibble((value >> (place * 4)) as u8)));
+    out.extend_from_slice(&std::array::from_fn::<u8, 16, _>(|place| nibble((value >> (60 - place * 4)) as u8)));
 }
 
 const fn nibble(value: u8) -> u8 {
     b"0123456789abcdef"[(value & 15) as usize]
 }
 
-/// Appends a text as the inside of a JSON string; runs that need no escape are copied whole.
+const fn is_special(byte: u8) -> bool {
+    byte < b' ' || byte == b'"' || byte == b'\\' || byte == 0x7f
+}
+
+/// Appends a text as the inside of a JSON string. Nearly none has anything special: looked at all at once, without
+/// a branch a byte.
 fn escape(out: &mut Vec<u8>, value: &str) {
     let bytes = value.as_bytes();
-    let mut done = 0;
-    for (at, byte) in bytes.iter().copied().enumerate() {
-        if byte >= b' ' && !matches!(byte, b'"' | b'\\' | 0x7f) {
-            continue;
-        }
-        out.extend_from_slice(&bytes[done..at]);
+    if !bytes.iter().fold(false, |any, byte| any | is_special(*byte)) {
+        return out.extend_from_slice(bytes);
+    }
+    for byte in bytes.iter().copied() {
         match byte {
             b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
-            _ => out.extend_from_slice(&[b'\\', b'u', b'0', b'0', nibble(byte >> 4), nibble(byte)]),
+            byte if is_special(byte) => {
+                out.extend_from_slice(&[b'\\', b'u', b'0', b'0', nibble(byte >> 4), nibble(byte)]);
+            }
+            byte => out.push(byte),
         }
-        done = at + 1;
     }
-    out.extend_from_slice(&bytes[done..]);
 }
 
 #[cfg(test)]
@@ -184,6 +229,22 @@ mod tests {
 
             assert_eq!(serde_json::from_slice::<String>(&out).expect("valid"), value);
             assert!(out.iter().all(|byte| *byte >= b' '));
+        }
+    }
+
+    #[test]
+    fn addresses_are_written_as_they_are_displayed() {
+        for shown in ["api.test", "api.test:8080", "10.255.0.1:65535", "[2001:db8::1]:443", "[::1]"] {
+            let mut out = Vec::new();
+            authority(&mut out, &Authority::parse(shown).expect("valid"));
+
+            assert_eq!(String::from_utf8(out).expect("ascii"), format!("\"{shown}\""));
+        }
+        for shown in ["127.0.0.1:1", "[fe80::1]:4780"] {
+            let mut out = Vec::new();
+            client(&mut out, Some(shown.parse().expect("valid")));
+
+            assert_eq!(String::from_utf8(out).expect("ascii"), format!("\"{shown}\""));
         }
     }
 

@@ -91,3 +91,68 @@ fn open(path: &Path) -> io::Result<File> {
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o640);
     options.open(path)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
+
+    use super::*;
+
+    /// A disk with so many bytes left.
+    #[derive(Clone, Default)]
+    struct Disk(Arc<Mutex<(Vec<u8>, usize)>>);
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let (written, left) = &mut *self.0.lock();
+            let fits = bytes.len().min(*left);
+            if fits == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            written.extend_from_slice(&bytes[..fits]);
+            *left -= fits;
+            Ok(fits)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn chunk(text: &str) -> Chunk {
+        Chunk { bytes: text.into(), lines: 1 }
+    }
+
+    #[test]
+    fn after_a_torn_line_the_next_one_begins_anew() {
+        let disk = Disk::default();
+        let mut output = Output::new(Box::new(disk.clone()), None);
+        disk.0.lock().1 = 5;
+        assert!(output.write(&chunk("first line\n")).is_err());
+        assert!(output.write(&chunk("second line\n")).is_err());
+        disk.0.lock().1 = 100;
+
+        assert!(output.write(&chunk("third line\n")).is_ok());
+        assert!(output.write(&chunk("fourth line\n")).is_ok());
+
+        assert_eq!(disk.0.lock().0, b"first\nthird line\nfourth line\n");
+    }
+
+    #[test]
+    fn one_message_a_minute_about_a_failing_sink() {
+        let mut output = Output::new(Box::new(Disk::default()), None);
+        let error = io::ErrorKind::StorageFull.into();
+        output.complain("write", &error);
+        let first = output.complained;
+        output.complain("write", &error);
+        assert_eq!(output.complained, first);
+
+        let earlier = Tick::from_nanos(clock::now().as_nanos() - 60_000_000_000);
+        output.complained = Some(earlier);
+        output.complain("write", &error);
+
+        assert!(output.complained > Some(earlier));
+    }
+}
