@@ -167,6 +167,7 @@ impl Budget {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::race::race;
     use proptest::prelude::*;
     use std::sync::atomic::AtomicU32;
     use std::thread;
@@ -296,24 +297,48 @@ mod tests {
 
     #[test]
     fn threads_racing_over_expiry_keep_the_account_even() {
-        let params = Params { ratio: 0.5, per_second: 10, window: Duration::from_millis(10) };
-        let reserve = Params { window: Duration::from_millis(10), per_second: 1000, ..params };
+        // More credit than debit in even rounds, the reverse in odd ones: both kinds of slot expire.
+        let params = Params { ratio: 0.5, per_second: 10, ..Params::default() };
         let budget = Budget::new();
+        let (granted, deposited) = (AtomicU32::new(0), AtomicU32::new(0));
 
-        thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| {
-                    for step in 0..20_000u64 {
-                        let now = START + Duration::from_micros(step * 100);
-                        budget.deposit(&params, now);
-                        let _ = budget.withdraw(&params, now);
-                    }
-                });
-            }
-        });
+        race(
+            5_000,
+            |round| {
+                let now = after(round * 10_000);
+                let (deposits, withdrawals) = if round % 2 == 0 { (3, 1) } else { (1, 30) };
+                for _ in 0..deposits {
+                    budget.deposit(&params, now);
+                    deposited.fetch_add(1, SeqCst);
+                }
+                for _ in 0..withdrawals {
+                    granted.fetch_add(u32::from(budget.withdraw(&params, now)), SeqCst);
+                }
+            },
+            |round| {
+                let left = 100 * TOKEN + 500 * i64::from(deposited.swap(0, SeqCst))
+                    - TOKEN * i64::from(granted.swap(0, SeqCst));
+                assert!(left >= 0, "overspent in round {round}");
+                assert_eq!(budget.0.level.load(SeqCst) + params.reserve(), left, "round {round}");
+            },
+        );
+    }
 
-        assert_eq!(budget.balance(&reserve, after(1_000_000)), 10);
-        assert_eq!(budget.0.level.load(SeqCst), 0);
+    #[test]
+    fn threads_never_share_the_last_retry() {
+        let params = Params { ratio: 0.0, per_second: 0, ..Params::default() };
+        let one = Params { ratio: 1.0, ..params };
+        let (budget, granted) = (Budget::new(), AtomicU32::new(0));
+        budget.deposit(&one, START);
+
+        race(
+            10_000,
+            |_| _ = granted.fetch_add(u32::from(budget.withdraw(&params, START)), SeqCst),
+            |_| {
+                assert_eq!(granted.swap(0, SeqCst), 1);
+                budget.deposit(&one, START);
+            },
+        );
     }
 
     proptest! {

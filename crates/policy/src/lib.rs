@@ -11,6 +11,8 @@ pub mod inflight;
 pub mod latency;
 mod pad;
 pub mod pick;
+#[cfg(test)]
+mod race;
 pub mod tick;
 
 pub use tick::Tick;

@@ -140,8 +140,7 @@ fn later(stamp: u64, than: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::AtomicUsize;
-    use std::thread;
+    use crate::race::race;
     use std::time::Duration;
 
     const OK: Counts = Counts { total: 1, failed: 0, slow: 0 };
@@ -222,30 +221,18 @@ mod tests {
 
     #[test]
     fn turning_over_loses_no_sample_of_the_new_second() {
-        const THREADS: usize = 4;
         let window = Window::default();
-        let arrived = AtomicUsize::new(0);
+        let added = AtomicU64::new(0);
 
-        thread::scope(|scope| {
-            for _ in 0..THREADS {
-                scope.spawn(|| {
-                    for turn in 0..2000u64 {
-                        // All threads enter each turn together, so that they race for its bucket.
-                        arrived.fetch_add(1, AcqRel);
-                        while arrived.load(Acquire) < (turn as usize * 2 + 1) * THREADS {
-                            thread::yield_now();
-                        }
-                        for _ in 0..5 {
-                            window.add(0, at(turn * 10_000), BAD);
-                        }
-                        arrived.fetch_add(1, AcqRel);
-                        while arrived.load(Acquire) < (turn as usize * 2 + 2) * THREADS {
-                            thread::yield_now();
-                        }
-                        assert_eq!(total(&window, 0, at(turn * 10_000)), 5 * THREADS as u64);
-                    }
-                });
-            }
-        });
+        race(
+            10_000,
+            |turn| {
+                for _ in 0..3 {
+                    window.add(0, at(turn * 10_000), BAD);
+                    added.fetch_add(1, Relaxed);
+                }
+            },
+            |turn| assert_eq!(total(&window, 0, at(turn * 10_000)), added.swap(0, Relaxed)),
+        );
     }
 }
