@@ -85,7 +85,7 @@ mod tests {
     #[tokio::test]
     async fn a_program_is_admitted() {
         assert!(admitted(Door::Reverse, &[]).await);
-        assert!(admitted(Door::Prefix, &[("user-agent", "curl")]).await);
+        assert!(admitted(Door::Prefix, &[("accept", "*/*")]).await);
     }
 
     #[tokio::test]

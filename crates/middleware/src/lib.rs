@@ -6,6 +6,7 @@ pub mod browser;
 pub mod credentials;
 pub mod deadline;
 pub mod headers;
+pub mod observe;
 pub mod redirect;
 pub mod respond;
 pub mod retry;
