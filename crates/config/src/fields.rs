@@ -136,10 +136,7 @@ fn wrong_table(node: Node, table: &'static Table, report: &mut Report) -> Node {
     if table.secret {
         mask_all(&node, report);
     }
-    let expected = match table.short.and_then(|short| table.field(short)) {
-        Some(short) => format!("{}, or a table", short.kind.expect()),
-        None => "a table".to_owned(),
-    };
+    let expected = Kind::Table(table).expect();
     let help = format!("known here: {}", table::names(table));
     report.error("wrong-type", node.at, format!("expected {expected}, found {}", node.what()), help);
     Node { at: node.at, value: Value::Bad }
@@ -180,7 +177,7 @@ fn shape_scalar(node: Node, kind: &'static Kind, report: &mut Report) -> Node {
             false => {
                 let help = table::nearest(text, words.iter().copied());
                 let help = help.map_or_else(|| format!("write {}", kind.expect()), |w| format!("did you mean `{w}`?"));
-                Err(Flaw { help, ..plain(format!("`{text}` is not one of {}", kind.expect())) })
+                Err(Flaw { help, ..plain(format!("`{text}` is not {}", kind.expect())) })
             }
         },
         (Kind::Form(form), Type::Text) => (form.check)(text),
@@ -254,6 +251,11 @@ impl<'n> Fields<'n> {
     /// Where a key's value stands; that of the mapping when it is a default.
     pub(crate) fn place(&self, name: &'static str) -> At {
         self.node(name).map(|n| n.at).filter(|at| at.written()).unwrap_or(self.at)
+    }
+
+    /// Where a key itself stands; that of the mapping when nobody wrote it.
+    pub(crate) fn key(&self, name: &'static str) -> At {
+        self.entries.iter().find(|e| e.key == name && e.at.written()).map_or(self.at, |e| e.at)
     }
 
     /// Whether somebody wrote this key.

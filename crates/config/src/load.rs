@@ -97,7 +97,7 @@ pub fn load(source: &Source) -> Result<Loaded, Vec<Diagnostic>> {
         return assemble(Text { text: EMBEDDED, name: "embedded", format: Format::Yaml }, SourceName::Embedded, source);
     };
     let name = path.display().to_string();
-    let text = read(&path, &name).map_err(|diagnostic| vec![diagnostic])?;
+    let text = read(&path, &name)?;
     let toml = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("toml"));
     let format = if toml { Format::Toml } else { Format::Yaml };
     assemble(Text { text: &text, name: &name, format }, SourceName::Path(path), source)
@@ -125,8 +125,8 @@ fn find(source: &Source, exists: &dyn Fn(&Path) -> bool) -> Option<PathBuf> {
         .find(|path| exists(path))
 }
 
-fn read(path: &Path, name: &str) -> Result<String, Diagnostic> {
-    let fail = |id, message: String, help| Diagnostic::whole(id, Severity::Error, name, message, help);
+fn read(path: &Path, name: &str) -> Result<String, Vec<Diagnostic>> {
+    let fail = |id, message: String, help| vec![Diagnostic::whole(id, Severity::Error, name, message, help)];
     let file = std::fs::File::open(path).map_err(|e| {
         fail("file", format!("cannot open the configuration: {e}"), "check the path and its permissions")
     })?;

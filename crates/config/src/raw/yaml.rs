@@ -26,7 +26,7 @@ pub(super) fn read(text: &str, source: u16, report: &mut Report) -> Node {
             Err(error) => {
                 let at = At { length: 1, more: 0, ..place(source, *error.marker(), *error.marker()) };
                 tree.report.blind();
-                tree.report.error("syntax", at, format!("not valid YAML: {}", plain(error.info())), "");
+                tree.report.error("syntax", at, format!("not valid YAML: {}", plain(error.info())), SYNTAX);
                 return Node { at: start, value: Value::Bad };
             }
         }
@@ -38,6 +38,9 @@ pub(super) fn read(text: &str, source: u16, report: &mut Report) -> Node {
     }
 }
 
+/// What to try; the parser says where it gave up, which is often behind the cause.
+const SYNTAX: &str = "check brackets, quotes and indentation here and on the line before";
+
 /// The parser's words without the text it quotes, which could be a secret.
 fn plain(info: &str) -> String {
     info.split(['\'', '"', '`']).step_by(2).collect::<Vec<_>>().join("...")
@@ -45,7 +48,14 @@ fn plain(info: &str) -> String {
 
 enum Open {
     List(Vec<Node>),
-    Map { entries: Vec<Entry>, key: Option<(String, At)>, skip: bool },
+    Map {
+        entries: Vec<Entry>,
+        /// Keys seen, and the lines they are on.
+        seen: BTreeMap<String, u32>,
+        key: Option<(String, At)>,
+        /// The key was refused; its value goes with it.
+        skip: bool,
+    },
 }
 
 /// A collection that is not closed yet.
@@ -81,7 +91,11 @@ impl Tree<'_> {
             }
             Event::SequenceStart(anchor, _) => return self.open(Open::List(Vec::new()), at, anchor),
             Event::MappingStart(anchor, _) => {
-                return self.open(Open::Map { entries: Vec::new(), key: None, skip: false }, at, anchor);
+                return self.open(
+                    Open::Map { entries: Vec::new(), seen: BTreeMap::new(), key: None, skip: false },
+                    at,
+                    anchor,
+                );
             }
             Event::SequenceEnd | Event::MappingEnd => return self.close(span.end),
             Event::Scalar(text, style, anchor, tag) => {
@@ -159,7 +173,7 @@ impl Tree<'_> {
         };
         match open {
             Open::List(items) => items.push(node),
-            Open::Map { entries, key, skip } => match key.take() {
+            Open::Map { entries, seen, key, skip } => match key.take() {
                 Some((key, at)) => {
                     if !std::mem::take(skip) {
                         entries.push(Entry { key, at, value: node, aliased: false });
@@ -170,10 +184,12 @@ impl Tree<'_> {
                         self.report.error("syntax", node.at, "a key that is not text", "use a plain word as the key");
                         return Flow::Break(());
                     };
-                    if let Some(first) = entries.iter().find(|e| e.key == scalar.text) {
-                        let message = format!("`{}` is given twice; first on line {}", scalar.text, first.at.line);
+                    if let Some(first) = seen.get(&scalar.text) {
+                        let message = format!("`{}` is given twice; first on line {}", scalar.text, first);
                         self.report.error("duplicate-key", node.at, message, "keep one of the two");
                         *skip = true;
+                    } else {
+                        seen.insert(scalar.text.clone(), node.at.line);
                     }
                     *key = Some((scalar.text, node.at));
                 }
