@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 use crate::check;
 use crate::diag::{Diagnostic, Report, Severity};
 use crate::effective::Origins;
-use crate::fields::shape;
 use crate::keys::ROOT_KIND;
 use crate::model::Model;
 use crate::raw::text::{At, Kind as TextKind, Sources};
 use crate::raw::{self, Format, Node, Value, overlay};
+use crate::shape::shape;
 use crate::table::nearest;
 
 /// Largest file that is read.

@@ -1,4 +1,4 @@
-//! Durations, sizes and shares: text with a unit.
+//! Numbers, durations, sizes and shares.
 //!
 //! A number without a unit is refused: half of the field reads `timeout: 30` as seconds, the other half as
 //! milliseconds.
@@ -70,6 +70,15 @@ pub(crate) fn share(text: &str) -> Result<f64, String> {
         "%" if number <= 100.0 => Ok(number / 100.0),
         "%" => Err(format!("`{text}` is more than the whole")),
         _ => Err(format!("`{text}` has no `%`")),
+    }
+}
+
+/// A whole number in the notations of YAML.
+pub(crate) fn int(text: &str) -> Option<u64> {
+    match text.get(..2) {
+        Some("0x") => u64::from_str_radix(&text[2..], 16).ok(),
+        Some("0o") => u64::from_str_radix(&text[2..], 8).ok(),
+        _ => text.parse().ok(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Check;
 use crate::diag::Report;
 use crate::effective::carries_secret;
-use crate::fields::{Fields, shape};
+use crate::fields::Fields;
 use crate::keys::{
     AUTH, BALANCE, BASIC, BREAKER, BUDGET, DEFAULT, DEFAULT_KIND, DEFAULT_TIMEOUT, EDIT, HEADERS, RETRY, REWRITE,
     ROUTE, ROUTE_KIND, SECRET, SECRET_HEADER, SLOW, TIMEOUT, TLS,
@@ -16,6 +16,7 @@ use crate::model::{
 };
 use crate::raw::text::Sources;
 use crate::raw::{Entry, Node, Value, overlay};
+use crate::shape::shape;
 use crate::values;
 
 /// The keys that only matter when a request is sent on.
