@@ -173,7 +173,11 @@ fn assemble(text: Text<'_>, name: SourceName, source: &Source) -> Result<Loaded,
     let diagnostics = report.finish(&sources);
     match failed {
         true => Err(diagnostics),
-        false => Ok(Loaded { model, warnings: diagnostics, source: name, origins: Origins { tree, sources } }),
+        false => {
+            let mut origins = Origins { tree, sources };
+            origins.settle(&model);
+            Ok(Loaded { model, warnings: diagnostics, source: name, origins })
+        }
     }
 }
 

@@ -38,6 +38,14 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_micros((nanos / 1e3).round() as u64))
 }
 
+/// A duration as [`duration`] reads it, in its largest whole unit.
+pub(crate) fn show(time: Duration) -> String {
+    let micros = time.as_micros();
+    let units = [("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1_000)];
+    let whole = units.into_iter().find(|(_, size)| micros >= *size && micros.is_multiple_of(*size));
+    whole.map_or_else(|| format!("{micros}us"), |(unit, size)| format!("{}{unit}", micros / size))
+}
+
 /// `64KiB`, `1MB`; units `B KB KiB MB MiB GB GiB`.
 pub(crate) fn size(text: &str) -> Result<usize, String> {
     let (number, unit, tail) = part(text.trim())?;
@@ -107,6 +115,14 @@ mod tests {
         assert_eq!(duration("30d"), Ok(LONGEST));
         assert!(duration("31d").is_err());
         assert!(duration("").is_err());
+    }
+
+    #[test]
+    fn durations_are_shown_as_they_are_read() {
+        for text in ["250ms", "90s", "1h", "5m", "15us", "1001ms"] {
+            assert_eq!(show(duration(text).unwrap()), text);
+        }
+        assert_eq!(show(Duration::from_secs(60)), "1m");
     }
 
     #[test]

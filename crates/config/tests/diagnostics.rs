@@ -112,6 +112,17 @@ fn cases() -> Vec<(&'static str, Vec<Diagnostic>)> {
             "plaintext auth",
             found("routes:\n  - match: a.com\n    to: http://a.com\n    auth: { bearer: { env: T } }\n"),
         ),
+        (
+            "plaintext auth by the client's scheme",
+            found("routes:\n  - match: a.com\n    auth: { bearer: { env: T } }\n"),
+        ),
+        (
+            "plaintext auth to an upstream",
+            found(
+                "upstreams: [{ name: a, endpoints: http://a.com }]\n\
+                 routes: [{ match: a.com, to: upstream:a, auth: { bearer: { env: T } } }]\n",
+            ),
+        ),
         ("unbounded auth", found("default: { auth: { bearer: { env: T } } }\n")),
         ("shadowed route", found("routes:\n  - match: \"*.a.com\"\n  - match: x.a.com\n")),
         ("no effect", route("browser_origins: https://b.com")),

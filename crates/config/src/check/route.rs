@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Check, policy, shadow};
 use crate::fields::Fields;
 use crate::keys::{MATCH, REDIRECT, RESPOND, REWRITE, ROUTE, TARGET, UPSTREAM};
-use crate::model::{Action, HostMatch, Match, PathMatch, Route, Scheme, Target, Upstream};
+use crate::model::{Action, HostMatch, Match, PathMatch, Route, Scheme, Target, Upstream, Url};
 use crate::raw::Node;
 use crate::table::nearest;
 use crate::values::{self, To};
@@ -31,7 +31,7 @@ impl Check<'_> {
             sound.push(readable);
             let action = self.action(fields, upstreams);
             let name = name.unwrap_or_else(|| free(&mut names, &matcher.host));
-            self.fitting(fields, &matcher, &action);
+            self.fitting(fields, &matcher, &action, upstreams);
             let policy = self.policy(fields, policy::Kind::Route);
             routes.push(Route { name, origin: self.sources.origin(fields.at), matcher, action, policy });
         }
@@ -131,7 +131,7 @@ impl Check<'_> {
     }
 
     /// Settings that this action or this match cannot carry out.
-    fn fitting(&mut self, fields: &Fields<'_>, matcher: &Match, action: &Action) {
+    fn fitting(&mut self, fields: &Fields<'_>, matcher: &Match, action: &Action, upstreams: &[Upstream]) {
         match action {
             Action::Redirect { .. } | Action::Respond { .. } => {
                 self.misplaced(fields, &["timeout"], "this route sends nothing on");
@@ -142,25 +142,30 @@ impl Check<'_> {
                     let help = format!("move it to `{name}` in `upstreams`");
                     self.report.error("misplaced-key", fields.key(key), message, help);
                 }
+                let endpoints = upstreams.iter().find(|u| u.name == *name).map(|u| u.endpoints.as_slice());
+                self.encrypted(fields, endpoints.unwrap_or_default().iter());
             }
-            Action::Targets(targets) => {
-                let plain = targets.iter().find(|t| t.url.scheme != Scheme::Https);
-                if let (Some(target), true) = (plain, fields.written("auth")) {
-                    let message = format!("the credential goes to `{}` without encryption", target.url.host);
-                    self.report.warning("plaintext-auth", fields.place("to"), message, "use `https://`");
-                }
+            Action::Targets(targets) => self.encrypted(fields, targets.iter().map(|t| &t.url)),
+            Action::Same if matcher.host == HostMatch::Any && fields.written("auth") => self.unbounded(fields),
+            Action::Same if fields.written("auth") => {
+                let message = "without `to`, a credential follows the client's scheme: in the clear for `http://`";
+                self.report.warning("plaintext-auth", fields.key("auth"), message, "add `to: https://...`");
             }
-            Action::Same => {
-                if matcher.host == HostMatch::Any && fields.written("auth") {
-                    self.unbounded(fields);
-                }
-            }
+            Action::Same => {}
         }
         let rewrite = fields.section("rewrite", &REWRITE);
         if rewrite.written("prefix") && !matches!(matcher.path, PathMatch::Prefix(_)) {
             let help = "match a prefix: `path: /v1/`";
             let message = "`prefix` replaces a matched prefix, and this route matches none";
             self.report.error("misplaced-key", rewrite.key("prefix"), message, help);
+        }
+    }
+
+    /// A credential should not travel in the clear.
+    fn encrypted<'u>(&mut self, fields: &Fields<'_>, mut urls: impl Iterator<Item = &'u Url>) {
+        if let (Some(url), true) = (urls.find(|u| u.scheme != Scheme::Https), fields.written("auth")) {
+            let message = format!("the credential goes to `{}` without encryption", url.host);
+            self.report.warning("plaintext-auth", fields.place("to"), message, "use `https://`");
         }
     }
 
