@@ -203,8 +203,8 @@ fn shortened(text: String) -> String {
     }
 }
 
-/// Whether a line of a text that does not parse could hold a secret; errs on the side of hiding.
-fn may_hold_secret(line: &str) -> bool {
+/// Whether a key, or a line of a text that does not parse, could hold a secret; errs on the side of hiding.
+pub(crate) fn may_hold_secret(line: &str) -> bool {
     let line = line.to_ascii_lowercase();
     ["bearer", "basic", "password", "secret", "token", "authorization", "cookie", "key", "auth", "value", "@"]
         .iter()

@@ -109,9 +109,8 @@ fn unknown(entry: &Entry, table: &Table, report: &mut Report) {
         Some(near) => format!("did you mean `{near}`?"),
         None => format!("known here: {}", table::names(table)),
     };
-    if table.secret {
-        mask_all(&entry.value, report);
-    }
+    mask_suspects(if table.secret { "secret" } else { near.unwrap_or_default() }, &entry.value, report);
+    mask_suspects(&entry.key, &entry.value, report);
     let message = if table.secret && near.is_none() && matches!(entry.value.value, Value::Scalar(_)) {
         // `{bearer: {hunter2}}` is a mapping with a key to YAML, and a secret to whoever wrote it.
         report.mask(entry.at);
@@ -122,19 +121,13 @@ fn unknown(entry: &Entry, table: &Table, report: &mut Report) {
     report.error("unknown-key", entry.at, message, help);
 }
 
-fn mask_all(node: &Node, report: &mut Report) {
-    match &node.value {
-        Value::Scalar(_) => report.mask(node.at),
-        Value::List(items) => items.iter().for_each(|item| mask_all(item, report)),
-        Value::Map(entries) => entries.iter().for_each(|entry| mask_all(&entry.value, report)),
-        Value::Bad | Value::Absent(_) => {}
-    }
+/// Hides what could be a secret in a value that nothing reads, because its key or its type is wrong.
+fn mask_suspects(key: &str, node: &Node, report: &mut Report) {
+    node.suspects(key, &mut |at| report.mask(at));
 }
 
 fn wrong_table(node: Node, table: &'static Table, report: &mut Report) -> Node {
-    if table.secret {
-        mask_all(&node, report);
-    }
+    mask_suspects(if table.secret { "secret" } else { "" }, &node, report);
     let expected = Kind::Table(table).expect();
     let help = format!("known here: {}", table::names(table));
     report.error("wrong-type", node.at, format!("expected {expected}, found {}", node.what()), help);
@@ -142,6 +135,7 @@ fn wrong_table(node: Node, table: &'static Table, report: &mut Report) -> Node {
 }
 
 fn wrong_type(node: Node, kind: &Kind, report: &mut Report) -> Node {
+    mask_suspects("", &node, report);
     let help = match &node.value {
         Value::Scalar(Scalar { ty: Type::Null, .. }) => "write a value, or remove the key",
         _ => "",

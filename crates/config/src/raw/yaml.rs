@@ -11,7 +11,7 @@ use saphyr_parser::{Event, Marker, Parser, Span};
 
 use super::text::At;
 use super::{Entry, MAX_DEPTH, MAX_NODES, Node, Scalar, Type, Value};
-use crate::diag::Report;
+use crate::diag::{Report, may_hold_secret};
 
 pub(super) fn read(text: &str, source: u16, report: &mut Report) -> Node {
     let start = At { source, line: 1, column: 1, length: 1, more: 0 };
@@ -20,6 +20,7 @@ pub(super) fn read(text: &str, source: u16, report: &mut Report) -> Node {
         match event {
             Ok((event, span)) => {
                 if tree.event(event, span).is_break() {
+                    tree.report.blind();
                     return Node { at: start, value: Value::Bad };
                 }
             }
@@ -167,6 +168,7 @@ impl Tree<'_> {
         if anchor != 0 {
             self.anchors.insert(anchor, (node.clone(), nodes, depth));
         }
+        let suspect = self.inside_suspect();
         let Some(Level { open, .. }) = self.stack.last_mut() else {
             self.root = Some(node);
             return Flow::Continue(());
@@ -175,7 +177,10 @@ impl Tree<'_> {
             Open::List(items) => items.push(node),
             Open::Map { entries, seen, key, skip } => match key.take() {
                 Some((key, at)) => {
-                    if !std::mem::take(skip) {
+                    if std::mem::take(skip) {
+                        // Nothing will look at it, so nothing else would find a secret in it.
+                        node.suspects(if suspect { "secret" } else { &key }, &mut |at| self.report.mask(at));
+                    } else {
                         entries.push(Entry { key, at, value: node, aliased: false });
                     }
                 }
@@ -196,6 +201,13 @@ impl Tree<'_> {
             },
         }
         Flow::Continue(())
+    }
+
+    /// Whether a value is about to be dropped below a key that could hold a secret.
+    fn inside_suspect(&self) -> bool {
+        let key = |level: &Level| matches!(&level.open, Open::Map { key: Some((key, _)), .. } if may_hold_secret(key));
+        let dropped = matches!(self.stack.last(), Some(Level { open: Open::Map { skip: true, .. }, .. }));
+        dropped && self.stack.iter().any(key)
     }
 
     fn too_deep(&mut self, at: At) -> Flow {
