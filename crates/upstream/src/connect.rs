@@ -1,0 +1,5 @@
+//! From a destination to a stream.
+
+pub mod dns;
+pub mod guard;
+pub mod tcp;
