@@ -170,7 +170,7 @@ mod tests {
         }
     }
 
-    const REFUSED: Result<(), i32> = Err(111);
+    const REFUSED: Result<(), i32> = Err(if cfg!(target_vendor = "apple") { 61 } else { 111 });
 
     fn at(text: &str) -> SocketAddr {
         text.parse().expect("address")

@@ -68,7 +68,7 @@ impl System {
         Self { hosts: hosts.into(), resolv: resolv.into(), state: Mutex::default() }
     }
 
-    fn current(&self, now: Tick) -> (Arc<Hosts>, Result<Arc<Servers>, Failure>) {
+    pub(super) fn current(&self, now: Tick) -> (Arc<Hosts>, Result<Arc<Servers>, Failure>) {
         let mut state = self.state.lock();
         if state.checked.is_none_or(|checked| now.since(checked) >= RECHECK) {
             state.checked = Some(now);
@@ -128,6 +128,11 @@ impl Servers {
         let provider = TokioRuntimeProvider::default();
         let resolver = TokioResolver::builder_with_config(config, provider).with_options(options).build()?;
         Ok(Self { resolver, search, ndots })
+    }
+
+    #[cfg(test)]
+    pub(super) fn search_list(&self) -> String {
+        self.search.iter().map(Name::to_string).collect::<Vec<_>>().join(" ")
     }
 
     pub(super) async fn lookup(&self, host: &Name) -> Result<Answer, Failure> {
