@@ -47,6 +47,14 @@ impl Io {
         self
     }
 
+    /// The bare TCP socket, so that TLS can own it; anything else comes back unchanged.
+    pub fn into_tcp(self) -> Result<TcpStream, Self> {
+        match self {
+            Self { early, kind: Kind::Tcp(tcp) } if early.is_empty() => Ok(tcp),
+            other => Err(other),
+        }
+    }
+
     /// The TCP socket below, if there is one.
     pub fn tcp(&self) -> Option<&TcpStream> {
         match &self.kind {

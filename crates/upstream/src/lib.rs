@@ -1,1 +1,4 @@
-//! placeholder
+//! Picks an endpoint of an upstream and performs one attempt on it.
+
+pub mod connect;
+pub mod net;
