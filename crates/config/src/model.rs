@@ -28,6 +28,14 @@ pub struct Model {
     pub log: Log,
 }
 
+impl Default for Model {
+    /// What applies without a configuration file.
+    fn default() -> Self {
+        let loaded = crate::parse(crate::EMBEDDED, "embedded", crate::Format::Yaml);
+        loaded.expect("the embedded configuration is valid").model
+    }
+}
+
 /// Where a name of `resolve:` leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resolve {
@@ -189,6 +197,20 @@ pub struct Policy {
     pub tls: Tls,
     /// Rewrite `Location: https://<this route's host>` back to http, and drop HSTS, on a plain http client side.
     pub rewrite_location: bool,
+}
+
+impl Default for Policy {
+    /// That of a named route which sets nothing.
+    fn default() -> Self {
+        crate::check::unset(crate::check::PolicyKind::Route)
+    }
+}
+
+impl Policy {
+    /// That of the default route: no attempt and no total timeout.
+    pub fn pass() -> Self {
+        crate::check::unset(crate::check::PolicyKind::Default)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Default)]

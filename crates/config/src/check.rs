@@ -1,0 +1,228 @@
+//! From the shaped tree to the model, with the rules that no single value can break alone.
+//!
+//! Everything is converted even when something was refused before, so that one run reports all there is; the caller
+//! throws the model away if anything was an error.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+
+use crate::diag::Report;
+use crate::fields::Fields;
+use crate::keys::{ACCESS, DEFAULT, DESTINATIONS, LISTENER, LOG, ROOT, SERVER};
+use crate::model::{
+    Access, AccessFormat, AccessSink, Address, DefaultRoute, Destinations, Level, Listener, Log, Model, Server,
+};
+use crate::raw::Node;
+use crate::raw::text::{At, Sources};
+use crate::values;
+
+mod policy;
+mod route;
+mod shadow;
+mod upstream;
+
+pub(crate) use policy::{Kind as PolicyKind, unset};
+
+/// What the checks of one configuration share.
+struct Check<'c> {
+    sources: &'c Sources,
+    report: &'c mut Report,
+}
+
+/// The model of a shaped tree; junk if `report` has errors afterwards.
+pub(crate) fn check(tree: &Node, sources: &Sources, report: &mut Report) -> Model {
+    let root = Fields::of(tree, &ROOT);
+    let mut check = Check { sources, report };
+    let listen = check.listeners(&root);
+    let admin = check.admin(&root);
+    let metrics = root.parse("metrics", values::socket);
+    check.collisions(&root, &listen, admin.as_ref(), metrics);
+    let upstreams = check.upstreams(&root);
+    let routes = check.routes(&root, &upstreams);
+    Model {
+        listen,
+        admin,
+        metrics,
+        workers: root.maybe_int("workers").and_then(|n| usize::try_from(n).ok()),
+        resolve: root.pairs("resolve", values::name, values::resolve).into_iter().collect::<BTreeMap<_, _>>(),
+        default: check.default(&root.section("default", &DEFAULT)),
+        routes,
+        upstreams,
+        server: server(&root.section("server", &SERVER)),
+        destinations: destinations(&root.section("destinations", &DESTINATIONS)),
+        drain: root.duration("drain"),
+        log: log(&root.section("log", &LOG)),
+    }
+}
+
+impl Check<'_> {
+    fn listeners(&mut self, root: &Fields<'_>) -> Vec<Listener> {
+        let items = root.list("listen");
+        if items.is_empty() && root.node("listen").is_some() {
+            let help = "write at least one address: `127.0.0.1:4780`";
+            self.report.error("bad-value", root.place("listen"), "nothing to listen on", help);
+        }
+        items.iter().filter_map(|item| self.listener(&Fields::of(item, &LISTENER))).collect()
+    }
+
+    fn listener(&mut self, fields: &Fields<'_>) -> Option<Listener> {
+        let address = fields.parse("address", values::address)?;
+        let clients = fields.all("clients", values::net);
+        if let Address::Tcp(socket) = &address
+            && !socket.ip().to_canonical().is_loopback()
+            && fields.list("clients").is_empty()
+        {
+            let message = format!("`{socket}` is reachable from other machines and anyone could use it");
+            let help = format!("say who may connect: `{{address: \"{socket}\", clients: [10.0.0.0/8]}}`");
+            self.report.error("open-listener", fields.place("address"), message, help);
+        }
+        Some(Listener { address, clients })
+    }
+
+    fn admin(&mut self, root: &Fields<'_>) -> Option<Address> {
+        let admin = root.parse("admin", values::address)?;
+        if let Address::Tcp(socket) = &admin
+            && !socket.ip().to_canonical().is_loopback()
+        {
+            let message = format!("`{socket}` lets other machines change and watch this proxy");
+            let help = "keep admin on loopback or `unix:`; use `metrics` for scraping from elsewhere";
+            self.report.error("exposed-admin", root.place("admin"), message, help);
+        }
+        Some(admin)
+    }
+
+    /// Two sockets on one address cannot both open.
+    fn collisions(
+        &mut self,
+        root: &Fields<'_>,
+        listen: &[Listener],
+        admin: Option<&Address>,
+        metrics: Option<SocketAddr>,
+    ) {
+        let places = root.list("listen").iter().map(|n| (n.at, "listen"));
+        let listen = places.zip(listen.iter().map(|l| l.address.clone()));
+        let admin = admin.map(|a| ((root.place("admin"), "admin"), a.clone()));
+        let metrics = metrics.map(|m| ((root.place("metrics"), "metrics"), Address::Tcp(m)));
+        let mut seen: Vec<(&str, Address)> = Vec::new();
+        for ((at, key), address) in listen.chain(admin).chain(metrics) {
+            if let Some((other, _)) = seen.iter().find(|(_, a)| clash(a, &address)) {
+                let message = format!("{} is used by `{other}` already", describe(&address));
+                self.report.error("duplicate-address", at, message, "give each its own port");
+            }
+            seen.push((key, address));
+        }
+    }
+
+    fn default(&mut self, fields: &Fields<'_>) -> DefaultRoute {
+        let pass = fields.text("action") != Some("deny");
+        let overridden = self.sources.overridden(fields.place("action"));
+        if !pass && !overridden {
+            self.misplaced(fields, &["timeout"], "`default: deny` sends nothing on");
+        }
+        if fields.section("rewrite", &crate::keys::REWRITE).written("prefix") {
+            let at = fields.section("rewrite", &crate::keys::REWRITE).place("prefix");
+            self.report.error(
+                "misplaced-key",
+                at,
+                "the default matches no prefix that could be replaced",
+                "use `path`",
+            );
+        }
+        if pass && fields.written("auth") {
+            self.unbounded(fields);
+        }
+        DefaultRoute { pass, policy: self.policy(fields, policy::Kind::Default) }
+    }
+
+    /// Refuses a credential that any host a client names would be given.
+    fn unbounded(&mut self, fields: &Fields<'_>) {
+        let message = "the credential would be sent to every host that a client names";
+        let help = "move `auth` to a route with a host, or add `to`";
+        self.report.error("unbounded-auth", fields.place("auth"), message, help);
+    }
+
+    /// Refuses policy keys where nothing would ever read them.
+    fn misplaced(&mut self, fields: &Fields<'_>, also: &[&'static str], why: &str) {
+        for name in policy::KEYS.iter().chain(also).filter(|name| fields.written(name)) {
+            let at = fields.place(name);
+            self.report.error("misplaced-key", at, format!("`{name}` has no effect here: {why}"), "remove it");
+        }
+    }
+
+    /// Refuses the second of two equal names.
+    fn unique(&mut self, seen: &mut BTreeSet<String>, name: &str, at: At, what: &str) -> bool {
+        let fresh = seen.insert(name.to_owned());
+        if !fresh {
+            self.report.error("duplicate-name", at, format!("a second {what} named `{name}`"), "give it another name");
+        }
+        fresh
+    }
+}
+
+/// Whether both cannot be bound; port 0 is a new port each time.
+fn clash(a: &Address, b: &Address) -> bool {
+    match (a, b) {
+        (Address::Tcp(a), Address::Tcp(b)) => {
+            let any = |ip: IpAddr| ip.is_unspecified();
+            a.port() == b.port()
+                && a.port() != 0
+                && (a.ip() == b.ip() || (a.is_ipv4() == b.is_ipv4() && (any(a.ip()) || any(b.ip()))))
+        }
+        (a, b) => a == b,
+    }
+}
+
+fn describe(address: &Address) -> String {
+    match address {
+        Address::Tcp(socket) => format!("`{socket}`"),
+        Address::Unix(path) => format!("`unix:{}`", path.display()),
+    }
+}
+
+fn server(fields: &Fields<'_>) -> Server {
+    Server {
+        first_byte: fields.duration("first_byte"),
+        header: fields.duration("header"),
+        idle: fields.duration("idle"),
+        body_idle: fields.duration("body_idle"),
+        max_header_bytes: fields.size("max_header_bytes"),
+        max_headers: fields.int("max_headers"),
+        max_connections: fields.int("max_connections"),
+    }
+}
+
+fn destinations(fields: &Fields<'_>) -> Destinations {
+    Destinations {
+        deny: fields.all("deny", values::destination),
+        allow: fields.all("allow", values::destination),
+        connect_ports: fields.all("connect_ports", values::ports),
+    }
+}
+
+fn log(fields: &Fields<'_>) -> Log {
+    let level = match fields.text("level") {
+        Some("error") => Level::Error,
+        Some("warn") => Level::Warn,
+        Some("debug") => Level::Debug,
+        Some("trace") => Level::Trace,
+        _ => Level::Info,
+    };
+    let access = match fields.table("access", &ACCESS) {
+        Some(access) => access_log(&access),
+        None => Access { sink: AccessSink::Off, format: AccessFormat::Auto, sample: 1.0 },
+    };
+    Log { level, json: fields.text("format") == Some("json"), access }
+}
+
+fn access_log(fields: &Fields<'_>) -> Access {
+    let sink = match fields.parse("path", values::file) {
+        Some(path) if path.as_os_str() != "stdout" => AccessSink::File(path),
+        _ => AccessSink::Stdout,
+    };
+    let format = match fields.text("format") {
+        Some("json") => AccessFormat::Json,
+        Some("text") => AccessFormat::Text,
+        _ => AccessFormat::Auto,
+    };
+    Access { sink, format, sample: fields.share("sample") }
+}

@@ -1,0 +1,272 @@
+//! What a route and the default share: timeouts, retries, breaker, credentials, headers, TLS.
+
+use std::time::Duration;
+
+use super::Check;
+use crate::diag::Report;
+use crate::effective::carries_secret;
+use crate::fields::{Fields, shape};
+use crate::keys::{
+    AUTH, BALANCE, BASIC, BREAKER, BUDGET, DEFAULT, DEFAULT_KIND, DEFAULT_TIMEOUT, EDIT, HEADERS, RETRY, REWRITE,
+    ROUTE, ROUTE_KIND, SECRET, SECRET_HEADER, SLOW, TIMEOUT, TLS,
+};
+use crate::model::{
+    Auth, Balance, Breaker, Budget, Conditions, HeaderEdit, Headers, Policy, Retry, Rewrite, Secret, Slow, Timeout,
+    Tls, TlsVersion,
+};
+use crate::raw::text::Sources;
+use crate::raw::{Entry, Node, Value, overlay};
+use crate::values;
+
+/// The keys that only matter when a request is sent on.
+pub(super) const KEYS: &[&str] =
+    &["rewrite", "retry", "breaker", "balance", "auth", "browser_origins", "headers", "tls", "rewrite_location"];
+
+/// Whose policy it is; only the timeouts differ.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Route,
+    Default,
+}
+
+/// The policy of a route, or of the default, that sets nothing.
+pub(crate) fn unset(kind: Kind) -> Policy {
+    let (table, text) = match kind {
+        Kind::Route => (&ROUTE_KIND, "{match: '*'}"),
+        Kind::Default => (&DEFAULT_KIND, "{}"),
+    };
+    let mut report = Report::default();
+    let tree = shape(overlay::fragment(text, 0, &mut report), table, &mut report);
+    let fields = Fields::of(&tree, if kind == Kind::Route { &ROUTE } else { &DEFAULT });
+    let sources = Sources::new();
+    Check { sources: &sources, report: &mut report }.policy(&fields, kind)
+}
+
+impl Check<'_> {
+    pub(super) fn policy(&mut self, fields: &Fields<'_>, kind: Kind) -> Policy {
+        let auth = fields.table("auth", &AUTH).and_then(|auth| self.auth(&auth));
+        let browser_origins = fields.all("browser_origins", values::origin);
+        if !browser_origins.is_empty() && !fields.written("auth") {
+            let message = "`browser_origins` has no effect without `auth`";
+            self.report.warning("no-effect", fields.place("browser_origins"), message, "remove it, or add `auth`");
+        }
+        Policy {
+            rewrite: self.rewrite(&fields.section("rewrite", &REWRITE)),
+            timeout: self.timeout(fields, kind),
+            retry: fields.table("retry", &RETRY).map(|retry| self.retry(&retry)),
+            breaker: fields.table("breaker", &BREAKER).map(|breaker| self.breaker(&breaker)),
+            balance: balance(&fields.section("balance", &BALANCE)),
+            auth,
+            browser_origins,
+            headers: self.headers(&fields.section("headers", &HEADERS)),
+            tls: self.tls(&fields.section("tls", &TLS)),
+            rewrite_location: fields.flag("rewrite_location"),
+        }
+    }
+
+    fn rewrite(&mut self, fields: &Fields<'_>) -> Rewrite {
+        if fields.written("path") && fields.written("prefix") {
+            let help = "keep `path` for the whole path, or `prefix` for its beginning";
+            self.report.error("exclusive-keys", fields.place("prefix"), "`path` and `prefix` exclude each other", help);
+        }
+        Rewrite {
+            host: fields.parse("host", values::rewritten_host),
+            path: fields.parse("path", values::path),
+            prefix: fields.parse("prefix", values::path),
+        }
+    }
+
+    fn timeout(&mut self, fields: &Fields<'_>, kind: Kind) -> Timeout {
+        let table = if kind == Kind::Route { &TIMEOUT } else { &DEFAULT_TIMEOUT };
+        let fields = fields.section("timeout", table);
+        let attempt = fields.maybe_duration("attempt");
+        let total = match fields.node("total") {
+            Some(_) => fields.maybe_duration("total"),
+            None => Some(attempt.map_or(Duration::ZERO, |a| a * 2).max(Duration::from_secs(30))),
+        };
+        if let (Some(one), Some(all)) = (attempt, total)
+            && one > all
+            && fields.written("attempt")
+        {
+            let help = "raise `total`, or lower `attempt`";
+            let message = "one attempt may take longer than all of them: `total` ends it first";
+            self.report.warning("attempt-exceeds-total", fields.place("attempt"), message, help);
+        }
+        Timeout {
+            connect: fields.duration("connect"),
+            attempt,
+            total,
+            idle: fields.duration("idle"),
+            tunnel_idle: fields.duration("tunnel_idle"),
+        }
+    }
+
+    fn retry(&mut self, fields: &Fields<'_>) -> Retry {
+        let mut statuses = fields.all("statuses", values::statuses);
+        let mut on = Conditions { connect_failure: false, reset: false, refused_stream: false, timeout: false };
+        for word in fields.list("conditions").iter().filter_map(Node::scalar) {
+            match word.text.as_str() {
+                "connect-failure" => on.connect_failure = true,
+                "reset" => on.reset = true,
+                "refused-stream" => on.refused_stream = true,
+                "timeout" => on.timeout = true,
+                "retriable-4xx" => statuses.push((409, 409)),
+                // Envoy's two bundles also cover an upstream that does not answer at all.
+                class => {
+                    statuses.push(if class == "5xx" { (500, 599) } else { (502, 504) });
+                    on = Conditions { connect_failure: true, reset: true, refused_stream: true, timeout: true };
+                }
+            }
+        }
+        if let (Some(attempts), true) = (fields.maybe_int("attempts"), fields.aliased("statuses"))
+            && fields.written("attempts")
+        {
+            let message = format!("`attempts: {attempts}` counts the first try too, unlike the Gateway API's");
+            let help = format!("write {} if you mean {attempts} retries; write `statuses` if not", attempts + 1);
+            self.report.warning("gateway-attempts", fields.place("attempts"), message, help);
+        }
+        let backoff = fields.duration("backoff");
+        let max_backoff = fields.maybe_duration("max_backoff").unwrap_or(backoff * 10);
+        if backoff > max_backoff {
+            let help = "raise `max_backoff`, or lower `backoff`";
+            self.report.error("out-of-range", fields.place("max_backoff"), "`max_backoff` is below `backoff`", help);
+        }
+        let budget = fields.section("budget", &BUDGET);
+        Retry {
+            attempts: fields.int("attempts"),
+            statuses,
+            conditions: on,
+            methods: fields.all("methods", values::method),
+            grpc: fields.all("grpc", values::grpc),
+            backoff,
+            max_backoff,
+            budget: Budget { ratio: budget.share("ratio"), per_second: budget.int("per_second") },
+            body_limit: fields.size("body_limit"),
+        }
+    }
+
+    fn breaker(&mut self, fields: &Fields<'_>) -> Breaker {
+        let open = fields.duration("open");
+        let max_open = fields.maybe_duration("max_open");
+        if max_open.is_some_and(|max| max < open) {
+            let help = "raise `max_open`, or lower `open`";
+            self.report.error("out-of-range", fields.place("max_open"), "`max_open` is below `open`", help);
+        }
+        let slow = fields.table("slow", &SLOW);
+        Breaker {
+            failures: fields.maybe_int("failures").and_then(|n| u32::try_from(n).ok()),
+            rate: fields.share("rate"),
+            min_requests: fields.int("min_requests"),
+            slow: slow.map(|slow| Slow { over: slow.duration("over"), rate: slow.share("rate") }),
+            open,
+            max_open: max_open.unwrap_or(Duration::from_secs(60).max(open)),
+            probes: fields.int("probes"),
+        }
+    }
+
+    fn auth(&mut self, fields: &Fields<'_>) -> Option<Auth> {
+        self.one_of(fields, &["bearer", "basic", "header"]);
+        if let Some(secret) = fields.table("bearer", &SECRET) {
+            return self.secret(&secret).map(Auth::Bearer);
+        }
+        if let Some(basic) = fields.table("basic", &BASIC) {
+            let password = basic.table("password", &SECRET).and_then(|s| self.secret(&s));
+            return Some(Auth::Basic { user: basic.parse("user", values::user)?, password: password? });
+        }
+        let header = fields.table("header", &SECRET_HEADER)?;
+        let value = header.table("value", &SECRET).and_then(|s| self.secret(&s));
+        let prefix = header.text("prefix").unwrap_or_default();
+        if values::header_value(prefix.trim_end()).is_err() {
+            self.report.mask(header.place("prefix"));
+            let message = "a prefix with control characters";
+            self.report.error("bad-value", header.place("prefix"), message, "keep it on one line");
+        }
+        let name = header.parse("name", values::edited_header)?;
+        Some(Auth::Header { name, prefix: prefix.to_owned(), value: value? })
+    }
+
+    fn secret(&mut self, fields: &Fields<'_>) -> Option<Secret> {
+        self.one_of(fields, &["file", "env"]);
+        let file = fields.parse("file", values::file).map(Secret::File);
+        file.or_else(|| fields.parse("env", values::variable).map(Secret::Env))
+    }
+
+    /// Exactly one of these keys must be written.
+    fn one_of(&mut self, fields: &Fields<'_>, names: &[&'static str]) {
+        let written: Vec<_> = names.iter().filter(|n| fields.written(n)).collect();
+        let all = names.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
+        match written.as_slice() {
+            [_] => {}
+            [] if fields.at.written() => {
+                self.report.error("missing-key", fields.at, format!("none of {all}"), "write one of them")
+            }
+            [] => {}
+            [_, second, ..] => {
+                self.report.error(
+                    "exclusive-keys",
+                    fields.place(second),
+                    format!("more than one of {all}"),
+                    "keep one",
+                );
+            }
+        }
+    }
+
+    fn headers(&mut self, fields: &Fields<'_>) -> Headers {
+        let mut edit = |name: &'static str, request: bool| {
+            let fields = fields.section(name, &EDIT);
+            let mut add = Vec::new();
+            for entry in fields.map("add") {
+                if let (Ok(name), Value::List(values)) = (values::edited_header(&entry.key), &entry.value.value) {
+                    let values = values.iter().filter_map(|v| values::header_value(&v.scalar()?.text).ok());
+                    add.extend(values.map(|value| (name.clone(), value)));
+                }
+            }
+            for entry in fields.map("set").iter().chain(fields.map("add")).filter(|_| request) {
+                self.literal(entry);
+            }
+            let set = fields.pairs("set", values::edited_header, values::header_value);
+            HeaderEdit { set, add, remove: fields.all("remove", values::edited_header) }
+        };
+        Headers { request: edit("request", true), response: edit("response", false) }
+    }
+
+    /// A header that carries credentials, written with its value.
+    fn literal(&mut self, entry: &Entry) {
+        if carries_secret(&entry.key) {
+            self.report.mask(entry.value.at);
+            let message = format!("`{}` usually carries a secret, and this one is in the configuration", entry.key);
+            let help = "use `auth: {header: {name: ..., value: {file: ...}}}`";
+            self.report.warning("literal-credential", entry.at, message, help);
+        }
+    }
+
+    pub(super) fn tls(&mut self, fields: &Fields<'_>) -> Tls {
+        let tls = Tls {
+            ca: fields.parse("ca", values::file),
+            cert: fields.parse("cert", values::file),
+            key: fields.parse("key", values::file),
+            sni: fields.parse("sni", values::name),
+            min: if fields.text("min") == Some("1.3") { TlsVersion::V13 } else { TlsVersion::V12 },
+        };
+        let missing = match (fields.written("cert"), fields.written("key")) {
+            (true, false) => Some(("cert", "key")),
+            (false, true) => Some(("key", "cert")),
+            _ => None,
+        };
+        if let Some((given, missing)) = missing {
+            let help = format!("add `{missing}`");
+            self.report.error("incomplete-tls", fields.place(given), format!("`{given}` without `{missing}`"), help);
+        }
+        tls
+    }
+}
+
+pub(super) fn balance(fields: &Fields<'_>) -> Balance {
+    match fields.text("policy") {
+        Some("least_request") => Balance::LeastRequest,
+        Some("round_robin") => Balance::RoundRobin,
+        Some("random") => Balance::Random,
+        _ => Balance::P2c,
+    }
+}

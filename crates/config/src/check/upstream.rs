@@ -1,0 +1,44 @@
+//! Named upstreams.
+
+use std::collections::BTreeSet;
+
+use super::{Check, policy};
+use crate::fields::Fields;
+use crate::keys::{BALANCE, TLS, UPSTREAM};
+use crate::model::Upstream;
+use crate::values;
+
+impl Check<'_> {
+    pub(super) fn upstreams(&mut self, root: &Fields<'_>) -> Vec<Upstream> {
+        let mut names = BTreeSet::new();
+        let mut upstreams = Vec::new();
+        for item in root.list("upstreams") {
+            let fields = Fields::of(item, &UPSTREAM);
+            let Some(name) = fields.parse("name", values::label) else { continue };
+            self.unique(&mut names, &name, fields.place("name"), "upstream");
+            let endpoints = fields.all("endpoints", values::url);
+            if fields.list("endpoints").is_empty() && fields.node("endpoints").is_some() {
+                let at = fields.place("endpoints");
+                self.report.error(
+                    "bad-value",
+                    at,
+                    format!("upstream `{name}` has no endpoint"),
+                    "write at least one URL",
+                );
+            }
+            if endpoints.iter().any(|e| e.scheme != endpoints[0].scheme) {
+                let message = format!("the endpoints of `{name}` differ in their scheme");
+                let help = "use one scheme, or one upstream for each";
+                self.report.error("mixed-schemes", fields.place("endpoints"), message, help);
+            }
+            upstreams.push(Upstream {
+                name,
+                origin: self.sources.origin(item.at),
+                endpoints,
+                balance: policy::balance(&fields.section("balance", &BALANCE)),
+                tls: self.tls(&fields.section("tls", &TLS)),
+            });
+        }
+        upstreams
+    }
+}

@@ -1,0 +1,543 @@
+//! Every key of the configuration: its form, its default and one sentence of what it does.
+//!
+//! This is the only place where a key, a default or its documentation is written. The defaults are those of the
+//! published semantics; three are derived from a neighbour instead of fixed, and say so.
+
+use crate::table::{
+    Absent::{self, Is, Means, Required},
+    Field, Form,
+    Kind::{self, Bool, Duration, Int, List, Map, OneOrMany, OrFalse, Share, Size, Word},
+    Table,
+};
+use crate::values;
+
+const fn field(name: &'static str, kind: Kind, absent: Absent, doc: &'static str) -> Field {
+    Field { name, aliases: &[], kind, absent, doc }
+}
+
+const fn aliased(
+    name: &'static str,
+    alias: &'static [&'static str],
+    kind: Kind,
+    absent: Absent,
+    doc: &'static str,
+) -> Field {
+    Field { name, aliases: alias, kind, absent, doc }
+}
+
+const fn table(
+    name: &'static str,
+    doc: &'static str,
+    short: Option<&'static str>,
+    fields: &'static [&'static [Field]],
+) -> Table {
+    Table { name, doc, short, fields, secret: false }
+}
+
+macro_rules! form {
+    ($name:ident, $parse:ident, $numbers:literal, $expect:literal) => {
+        static $name: Form = Form { expect: $expect, numbers: $numbers, check: |text| values::$parse(text).map(drop) };
+    };
+}
+
+form!(ADDRESS, address, false, "an address such as `127.0.0.1:4780` or `unix:/run/attache/proxy.sock`");
+form!(SOCKET, socket, false, "an address such as `0.0.0.0:4782`");
+form!(RESOLVE, resolve, false, "an IP address, with or without a port");
+form!(NAME, name, false, "a host name");
+form!(NET, net, false, "a network such as `10.0.0.0/8`");
+form!(DESTINATION, destination, false, "a network, an address or a host");
+form!(HOST, host, false, "a host such as `api.example.com` or `*.example.com`");
+form!(URL, url, false, "a URL such as `https://api.example.com`");
+form!(TO, to, false, "a URL such as `https://api.example.com`, or `upstream:name`");
+form!(LABEL, label, false, "a name");
+form!(PATH, path, false, "a path that begins with `/`");
+form!(PATH_MATCH, path_match, false, "a path such as `/v1`, `/v1/` or `~/v[0-9]+/.*`");
+form!(VALUE_MATCH, value_match, true, "a value, `*` for any, or `~regex`");
+form!(METHOD, method, false, "a method such as `GET`");
+form!(STATUSES, statuses, true, "a status such as `429`, `5xx` or `500-504`");
+form!(PORTS, ports, true, "a port such as `443`, or a range such as `\"8000-8999\"`");
+form!(GRPC, grpc, true, "a gRPC status such as `unavailable`");
+form!(HEADER, header_name, false, "a header name");
+form!(EDITED, edited_header, false, "a header name");
+form!(HEADER_VALUE, header_value, true, "a header value");
+form!(ORIGIN, origin, false, "an origin such as `https://app.example.com`");
+form!(LOCATION, location, false, "a URL or a path that begins with `/`");
+form!(NEW_HOST, rewritten_host, false, "a host such as `api.example.com`");
+form!(FILE, file, false, "the path of a file");
+form!(VARIABLE, variable, false, "the name of an environment variable");
+form!(USER, user, false, "a user name");
+form!(TEXT, text, true, "text");
+
+static ADDRESS_KIND: Kind = Kind::Form(&ADDRESS);
+static URL_KIND: Kind = Kind::Form(&URL);
+static NET_KIND: Kind = Kind::Form(&NET);
+static DESTINATION_KIND: Kind = Kind::Form(&DESTINATION);
+static RESOLVE_KIND: Kind = Kind::Form(&RESOLVE);
+static VALUE_MATCH_KIND: Kind = Kind::Form(&VALUE_MATCH);
+static METHOD_KIND: Kind = Kind::Form(&METHOD);
+static STATUSES_KIND: Kind = Kind::Form(&STATUSES);
+static PORTS_KIND: Kind = Kind::Form(&PORTS);
+static GRPC_KIND: Kind = Kind::Form(&GRPC);
+static EDITED_KIND: Kind = Kind::Form(&EDITED);
+static HEADER_VALUE_KIND: Kind = Kind::Form(&HEADER_VALUE);
+static HEADER_VALUES_KIND: Kind = OneOrMany(&HEADER_VALUE_KIND);
+static ORIGIN_KIND: Kind = Kind::Form(&ORIGIN);
+static DURATION_KIND: Kind = Duration(1);
+static LISTENER_KIND: Kind = Kind::Table(&LISTENER);
+pub(crate) static ROOT_KIND: Kind = Kind::Table(&ROOT);
+pub(crate) static DEFAULT_KIND: Kind = Kind::Table(&DEFAULT);
+pub(crate) static ROUTE_KIND: Kind = Kind::Table(&ROUTE);
+static UPSTREAM_KIND: Kind = Kind::Table(&UPSTREAM);
+static TARGET_KIND: Kind = Kind::Table(&TARGET);
+static RETRY_KIND: Kind = Kind::Table(&RETRY);
+static BREAKER_KIND: Kind = Kind::Table(&BREAKER);
+static ACCESS_KIND: Kind = Kind::Table(&ACCESS);
+static CONDITION_KIND: Kind =
+    Word(&["connect-failure", "reset", "refused-stream", "timeout", "5xx", "gateway-error", "retriable-4xx"]);
+
+pub(crate) static ROOT: Table = table(
+    "config",
+    "A configuration of attache.",
+    None,
+    &[&[
+        field("listen", OneOrMany(&LISTENER_KIND), Is("[127.0.0.1:4780]"), "Where clients connect."),
+        field("admin", OrFalse(&ADDRESS_KIND), Is("127.0.0.1:4781"), "Control and status, for this machine only."),
+        field(
+            "metrics",
+            Kind::Form(&SOCKET),
+            Means("on the admin address only"),
+            "Read-only /metrics, /livez and /readyz for scraping from elsewhere.",
+        ),
+        field("workers", Int(1, 1024), Means("the cores within the quota, at most 4"), "Threads that carry requests."),
+        field("resolve", Map(&NAME, &RESOLVE_KIND), Is("{}"), "Addresses of names, instead of DNS."),
+        field("default", Kind::Table(&DEFAULT), Is("{}"), "What happens to hosts that no route names."),
+        field("upstreams", List(&UPSTREAM_KIND), Is("[]"), "Named sets of endpoints, shared by routes."),
+        field("routes", List(&ROUTE_KIND), Is("[]"), "What to do with which requests; the first match wins."),
+        field("server", Kind::Table(&SERVER), Is("{}"), "Limits on the side of the clients."),
+        field("destinations", Kind::Table(&DESTINATIONS), Is("{}"), "Where requests may go."),
+        field("drain", Duration(0), Is("30s"), "Time for requests in flight to end when the process is told to stop."),
+        field("log", Kind::Table(&LOG), Is("{}"), "Messages and the access log."),
+    ]],
+);
+
+pub(crate) static LISTENER: Table = table(
+    "listener",
+    "A socket to listen on.",
+    Some("address"),
+    &[&[
+        field("address", Kind::Form(&ADDRESS), Required, "An address and port, or unix:/path."),
+        field("clients", OneOrMany(&NET_KIND), Is("[]"), "Networks that may connect; required beyond loopback."),
+    ]],
+);
+
+pub(crate) static UPSTREAM: Table = table(
+    "upstream",
+    "A named set of endpoints.",
+    None,
+    &[&[
+        field("name", Kind::Form(&LABEL), Required, "How routes refer to it."),
+        field("endpoints", OneOrMany(&URL_KIND), Required, "URLs, all of one scheme."),
+        field("balance", Kind::Table(&BALANCE), Is("{}"), "How an endpoint is picked."),
+        field("tls", Kind::Table(&TLS), Is("{}"), "TLS towards the endpoints."),
+    ]],
+);
+
+pub(crate) static BALANCE: Table = table(
+    "balance",
+    "How an endpoint is picked.",
+    Some("policy"),
+    &[&[field(
+        "policy",
+        Word(&["p2c", "least_request", "round_robin", "random"]),
+        Is("p2c"),
+        "The better of two random ones by default.",
+    )]],
+);
+
+static POLICY: [Field; 9] = [
+    field("rewrite", Kind::Table(&REWRITE), Is("{}"), "Changes to the target on its way out."),
+    field("retry", OrFalse(&RETRY_KIND), Is("{}"), "Repeats what is safe to repeat."),
+    field("breaker", OrFalse(&BREAKER_KIND), Is("{}"), "Stops calling what keeps failing."),
+    field("balance", Kind::Table(&BALANCE), Is("{}"), "How one of several targets is picked."),
+    field("auth", Kind::Table(&AUTH), Means("none"), "The credential that is sent to the upstream."),
+    field("browser_origins", OneOrMany(&ORIGIN_KIND), Is("[]"), "Web pages that may use a route with `auth`."),
+    field("headers", Kind::Table(&HEADERS), Is("{}"), "Header changes, both ways."),
+    field("tls", Kind::Table(&TLS), Is("{}"), "TLS towards the upstream."),
+    field(
+        "rewrite_location",
+        Bool,
+        Is("true"),
+        "Rewrites `Location: https://...` of this host back to http for plain http clients.",
+    ),
+];
+
+pub(crate) static ROUTE: Table = table(
+    "route",
+    "What to do with which requests.",
+    None,
+    &[
+        &[
+            field("name", Kind::Form(&LABEL), Means("its host"), "The metric label and /r/<name>/."),
+            field("match", Kind::Table(&MATCH), Required, "What a request must look like; all parts must hold."),
+            field(
+                "to",
+                OneOrMany(&TARGET_KIND),
+                Means("the same host and scheme"),
+                "Where requests go: URLs, or a named upstream.",
+            ),
+            field("redirect", Kind::Table(&REDIRECT), Means("none"), "Answers with a redirect."),
+            field("respond", Kind::Table(&RESPOND), Means("none"), "Answers at once."),
+            field("timeout", Kind::Table(&TIMEOUT), Is("{}"), "How long things may take."),
+        ],
+        &POLICY,
+    ],
+);
+
+pub(crate) static DEFAULT: Table = table(
+    "default",
+    "What happens to hosts that no route names.",
+    Some("action"),
+    &[
+        &[
+            field("action", Word(&["pass", "deny"]), Is("pass"), "Send them on, or refuse them."),
+            field("timeout", Kind::Table(&DEFAULT_TIMEOUT), Is("{}"), "How long things may take."),
+        ],
+        &POLICY,
+    ],
+);
+
+pub(crate) static MATCH: Table = table(
+    "match",
+    "What a request must look like.",
+    Some("host"),
+    &[&[
+        field("host", Kind::Form(&HOST), Is("'*'"), "A host, *.suffix, or * for all; with a port only that port."),
+        field("path", Kind::Form(&PATH_MATCH), Means("any path"), "/exact, /prefix/ or ~regex of the whole path."),
+        aliased("method", &["methods"], OneOrMany(&METHOD_KIND), Is("[]"), "Methods; none means all."),
+        field("headers", Map(&HEADER, &VALUE_MATCH_KIND), Is("{}"), "Header values: exact, * for present, ~regex."),
+        field("query", Map(&TEXT, &VALUE_MATCH_KIND), Is("{}"), "Query parameters: exact, * for present, ~regex."),
+    ]],
+);
+
+pub(crate) static TARGET: Table = table(
+    "target",
+    "Where requests go.",
+    Some("url"),
+    &[&[
+        field("url", Kind::Form(&TO), Means("none"), "A URL, or upstream:name."),
+        field("upstream", Kind::Form(&LABEL), Means("none"), "The name of an upstream, instead of a URL."),
+        field("weight", Int(0, 1_000_000), Means("1 when another target has a weight"), "Its share of the requests."),
+    ]],
+);
+
+pub(crate) static REDIRECT: Table = table(
+    "redirect",
+    "Answers with a redirect.",
+    Some("location"),
+    &[&[
+        field("status", Int(300, 308), Is("302"), "301, 302, 303, 307 or 308."),
+        field("location", Kind::Form(&LOCATION), Required, "A URL or a path."),
+    ]],
+);
+
+pub(crate) static RESPOND: Table = table(
+    "respond",
+    "Answers at once.",
+    Some("status"),
+    &[&[
+        field("status", Int(200, 599), Is("200"), "The status."),
+        field("headers", Map(&EDITED, &HEADER_VALUE_KIND), Is("{}"), "Its headers."),
+        field("body", Kind::Form(&TEXT), Is("''"), "Its body."),
+    ]],
+);
+
+pub(crate) static REWRITE: Table = table(
+    "rewrite",
+    "Changes to the target.",
+    None,
+    &[&[
+        field("host", Kind::Form(&NEW_HOST), Means("unchanged"), "The host that the upstream sees."),
+        field("path", Kind::Form(&PATH), Means("unchanged"), "The whole path; the query stays."),
+        field("prefix", Kind::Form(&PATH), Means("unchanged"), "Replaces the matched prefix."),
+    ]],
+);
+
+static TIMEOUT_ENDS: [Field; 3] = [
+    field("connect", Duration(1), Is("3s"), "DNS, TCP and TLS of one attempt."),
+    field("idle", Duration(1), Is("5m"), "Without a byte in either direction of a body."),
+    field("tunnel_idle", Duration(1), Is("1h"), "The same for tunnels and upgraded connections."),
+];
+
+pub(crate) static TIMEOUT: Table = table(
+    "timeout",
+    "How long things may take.",
+    Some("attempt"),
+    &[
+        &TIMEOUT_ENDS,
+        &[
+            aliased(
+                "attempt",
+                &["backendRequest"],
+                OrFalse(&DURATION_KIND),
+                Is("15s"),
+                "One attempt, to its response head.",
+            ),
+            aliased(
+                "total",
+                &["request"],
+                OrFalse(&DURATION_KIND),
+                Means("30s, or twice `attempt` when that is longer"),
+                "All attempts and waits, to the response head.",
+            ),
+        ],
+    ],
+);
+
+pub(crate) static DEFAULT_TIMEOUT: Table = table(
+    "default_timeout",
+    "How long things may take.",
+    Some("attempt"),
+    &[
+        &TIMEOUT_ENDS,
+        &[
+            aliased(
+                "attempt",
+                &["backendRequest"],
+                OrFalse(&DURATION_KIND),
+                Is("false"),
+                "One attempt, to its response head.",
+            ),
+            aliased(
+                "total",
+                &["request"],
+                OrFalse(&DURATION_KIND),
+                Is("false"),
+                "All attempts and waits, to the response head.",
+            ),
+        ],
+    ],
+);
+
+pub(crate) static RETRY: Table = table(
+    "retry",
+    "Repeats what is safe to repeat.",
+    Some("attempts"),
+    &[&[
+        field("attempts", Int(1, 100), Is("3"), "Tries, the first included."),
+        aliased(
+            "statuses",
+            &["codes"],
+            OneOrMany(&STATUSES_KIND),
+            Is("[429, 502, 503, 504]"),
+            "Statuses to retry; 429 only with Retry-After.",
+        ),
+        field(
+            "conditions",
+            OneOrMany(&CONDITION_KIND),
+            Is("[connect-failure, reset, refused-stream, timeout]"),
+            "Failures to retry; Envoy's names add their statuses.",
+        ),
+        field(
+            "methods",
+            OneOrMany(&METHOD_KIND),
+            Is("[GET, HEAD, OPTIONS, PUT, DELETE, TRACE]"),
+            "Methods that may be repeated once a byte was sent.",
+        ),
+        field("grpc", OneOrMany(&GRPC_KIND), Is("[]"), "gRPC statuses to retry."),
+        field("backoff", Duration(1), Is("25ms"), "The first wait, at most; it doubles, with full jitter."),
+        field("max_backoff", Duration(1), Means("ten times `backoff`"), "The longest wait."),
+        field("budget", Kind::Table(&BUDGET), Is("{}"), "Retries allowed, so that they cannot become a storm."),
+        field("body_limit", Size(0, 64 << 20), Is("64KiB"), "Bytes of a request body kept for a repeat."),
+    ]],
+);
+
+pub(crate) static BUDGET: Table = table(
+    "budget",
+    "Retries allowed, over ten seconds.",
+    Some("ratio"),
+    &[&[
+        field("ratio", Share, Is("20%"), "Share of requests."),
+        field("per_second", Int(0, 1_000_000), Is("10"), "And this many a second."),
+    ]],
+);
+
+pub(crate) static BREAKER: Table = table(
+    "breaker",
+    "Stops calling what keeps failing.",
+    Some("failures"),
+    &[&[
+        field(
+            "failures",
+            Int(1, 1_000_000),
+            Means("5, of connections only"),
+            "Failures of any kind in a row that open it.",
+        ),
+        field("rate", Share, Is("50%"), "Share of failures that opens it."),
+        field(
+            "min_requests",
+            Int(1, 1_000_000),
+            Is("20"),
+            "Requests in ten seconds below which the share says nothing.",
+        ),
+        field("slow", Kind::Table(&SLOW), Means("off"), "Opens it on slow answers."),
+        field("open", Duration(1), Is("5s"), "How long it stays open; doubles each time."),
+        field("max_open", Duration(1), Means("60s, or `open` when that is longer"), "The longest time it stays open."),
+        field("probes", Int(1, 1_000), Is("3"), "Successes in a row that close it again."),
+    ]],
+);
+
+pub(crate) static SLOW: Table = table(
+    "slow",
+    "Opens the breaker on slow answers.",
+    Some("over"),
+    &[&[
+        field("over", Duration(1), Required, "An answer that takes longer is slow."),
+        field("rate", Share, Is("50%"), "Share of slow answers that opens the breaker."),
+    ]],
+);
+
+pub(crate) static AUTH: Table = Table {
+    secret: true,
+    ..table(
+        "auth",
+        "The credential that is sent to the upstream, and nowhere else.",
+        None,
+        &[&[
+            field("bearer", Kind::Table(&SECRET), Means("none"), "`Authorization: Bearer ...`."),
+            field("basic", Kind::Table(&BASIC), Means("none"), "`Authorization: Basic ...`."),
+            field("header", Kind::Table(&SECRET_HEADER), Means("none"), "A header of its own."),
+        ]],
+    )
+};
+
+pub(crate) static SECRET: Table = Table {
+    secret: true,
+    ..table(
+        "secret",
+        "Where a secret is read from.",
+        None,
+        &[&[
+            field("file", Kind::Form(&FILE), Means("none"), "A file, read again when it changes."),
+            field("env", Kind::Form(&VARIABLE), Means("none"), "An environment variable."),
+        ]],
+    )
+};
+
+pub(crate) static BASIC: Table = Table {
+    secret: true,
+    ..table(
+        "basic",
+        "User and password.",
+        None,
+        &[&[
+            field("user", Kind::Form(&USER), Required, "The user."),
+            field("password", Kind::Table(&SECRET), Required, "Where the password is read from."),
+        ]],
+    )
+};
+
+pub(crate) static SECRET_HEADER: Table = Table {
+    secret: true,
+    ..table(
+        "secret_header",
+        "A header with a secret.",
+        None,
+        &[&[
+            field("name", Kind::Form(&EDITED), Required, "The header, such as X-Api-Key."),
+            field("prefix", Kind::Form(&TEXT), Is("''"), "Text before the secret, such as `Token `."),
+            field("value", Kind::Table(&SECRET), Required, "Where the secret is read from."),
+        ]],
+    )
+};
+
+pub(crate) static HEADERS: Table = table(
+    "headers",
+    "Header changes.",
+    None,
+    &[&[
+        field("request", Kind::Table(&EDIT), Is("{}"), "Towards the upstream."),
+        field("response", Kind::Table(&EDIT), Is("{}"), "Towards the client."),
+    ]],
+);
+
+pub(crate) static EDIT: Table = table(
+    "header_edit",
+    "Changes in the order remove, set, add.",
+    None,
+    &[&[
+        field("set", Map(&EDITED, &HEADER_VALUE_KIND), Is("{}"), "Replaces all values of a name."),
+        field("add", Map(&EDITED, &HEADER_VALUES_KIND), Is("{}"), "Appends values."),
+        field("remove", OneOrMany(&EDITED_KIND), Is("[]"), "Removes all values of a name."),
+    ]],
+);
+
+pub(crate) static TLS: Table = table(
+    "tls",
+    "TLS towards an upstream.",
+    None,
+    &[&[
+        field("ca", Kind::Form(&FILE), Means("the system's roots"), "A PEM bundle to trust instead."),
+        field("cert", Kind::Form(&FILE), Means("none"), "Our certificate, as PEM."),
+        field("key", Kind::Form(&FILE), Means("none"), "Its private key, as PEM."),
+        field("sni", Kind::Form(&NAME), Means("the host of the URL"), "The name to ask for and to verify."),
+        field("min", Word(&["1.2", "1.3"]), Is("1.2"), "The oldest version."),
+    ]],
+);
+
+pub(crate) static SERVER: Table = table(
+    "server",
+    "Limits on the side of the clients.",
+    None,
+    &[&[
+        field("first_byte", Duration(1), Is("10s"), "From the connection to its first byte."),
+        field("header", Duration(1), Is("10s"), "From the first byte of a request to the end of its head."),
+        field("idle", Duration(1), Is("75s"), "Between requests of a connection."),
+        field("body_idle", Duration(1), Is("60s"), "Without a byte of a request body that is expected."),
+        field("max_header_bytes", Size(8 << 10, 16 << 20), Is("64KiB"), "Size of a request head."),
+        field("max_headers", Int(1, 10_000), Is("100"), "Header lines of a request."),
+        field("max_connections", Int(1, 1_000_000), Is("16384"), "Connections of clients at once."),
+    ]],
+);
+
+pub(crate) static DESTINATIONS: Table = table(
+    "destinations",
+    "Where requests may go.",
+    None,
+    &[&[
+        field(
+            "deny",
+            OneOrMany(&DESTINATION_KIND),
+            Is("[]"),
+            "Networks and hosts that are refused, besides the egress guard's.",
+        ),
+        field("allow", OneOrMany(&DESTINATION_KIND), Is("[]"), "Exceptions to `deny` and to the egress guard."),
+        field("connect_ports", OneOrMany(&PORTS_KIND), Is("[443, 80]"), "Ports that CONNECT may reach."),
+    ]],
+);
+
+pub(crate) static LOG: Table = table(
+    "log",
+    "Messages and the access log.",
+    Some("level"),
+    &[&[
+        field(
+            "level",
+            Word(&["error", "warn", "info", "debug", "trace"]),
+            Is("info"),
+            "The least important message shown.",
+        ),
+        field("format", Word(&["text", "json"]), Is("text"), "Of messages, on stderr."),
+        field("access", OrFalse(&ACCESS_KIND), Is("{}"), "The access log."),
+    ]],
+);
+
+pub(crate) static ACCESS: Table = table(
+    "access",
+    "The access log.",
+    Some("path"),
+    &[&[
+        field("path", Kind::Form(&FILE), Is("stdout"), "`stdout`, or a file."),
+        field("format", Word(&["auto", "json", "text"]), Is("auto"), "`auto` is text on a terminal, else JSON lines."),
+        field("sample", Share, Is("100%"), "Share of successes that is logged; failures always are."),
+    ]],
+);
