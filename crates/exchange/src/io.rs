@@ -166,3 +166,19 @@ impl AsyncWrite for Io {
         each!(self, io => Pin::new(io).poll_shutdown(cx))
     }
 }
+
+/// A dialed connection on its way up to the edge, in the extensions of the answer to a CONNECT.
+#[derive(Clone)]
+pub struct Tunnel(std::sync::Arc<parking_lot::Mutex<Option<Io>>>);
+
+impl Tunnel {
+    /// Wraps the connection.
+    pub fn new(io: Io) -> Self {
+        Self(std::sync::Arc::new(parking_lot::Mutex::new(Some(io))))
+    }
+
+    /// Takes it out, once.
+    pub fn take(&self) -> Option<Io> {
+        self.0.lock().take()
+    }
+}

@@ -39,9 +39,36 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub struct State {
     /// Of the destination.
-    pub budget: Arc<Budget>,
+    pub budgets: Budgets,
     /// Of the worker.
     pub random: Random,
+}
+
+/// Whose budget a retry is paid from.
+#[derive(Clone)]
+pub enum Budgets {
+    /// All requests of the route go to one upstream.
+    One(Arc<Budget>),
+    /// Each request's destination has its own.
+    Of(Arc<dyn Fn(&Exchange) -> Arc<Budget> + Send + Sync>),
+}
+
+impl Budgets {
+    fn of(&self, exchange: &Exchange) -> Arc<Budget> {
+        match self {
+            Self::One(budget) => Arc::clone(budget),
+            Self::Of(find) => find(exchange),
+        }
+    }
+}
+
+impl std::fmt::Debug for Budgets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::One(_) => "Budgets::One",
+            Self::Of(_) => "Budgets::Of",
+        })
+    }
 }
 
 /// Repeats attempts by `params`.
@@ -59,7 +86,8 @@ impl Retry {
     fn handle(&self, mut request: Request<Body>) -> ResponseFuture {
         let Policy { params, state } = &*self.policy;
         let exchange = Exchange::of(&request);
-        state.budget.deposit(&params.budget, exchange.head.started);
+        let budget = state.budgets.of(exchange);
+        budget.deposit(&params.budget, exchange.head.started);
         let safe = params.is_safe(request.method(), request.headers());
         let tunnel = exchange.head.upgrade || request.method() == Method::CONNECT;
         let empty = request.body().is_end_stream();
@@ -72,7 +100,8 @@ impl Retry {
         if let Some(body) = replay.as_ref().and_then(Replay::body) {
             *request.body_mut() = body;
         }
-        let repeat = Run { inner: self.inner.clone(), policy: Arc::clone(&self.policy), original, replay, safe };
+        let repeat =
+            Run { inner: self.inner.clone(), policy: Arc::clone(&self.policy), budget, original, replay, safe };
         ResponseFuture::new(repeat.run(self.inner.call(request)))
     }
 }
@@ -88,6 +117,7 @@ struct Policy {
 struct Run {
     inner: ArcService,
     policy: Arc<Policy>,
+    budget: Arc<Budget>,
     original: Original,
     /// Absent for an empty body.
     replay: Option<Replay>,
@@ -141,7 +171,7 @@ impl Run {
         if left.is_some_and(|left| wait >= left) {
             return self.denied("deadline");
         }
-        if !state.budget.withdraw(&params.budget, now) {
+        if !self.budget.withdraw(&params.budget, now) {
             return self.denied("budget");
         }
         Some(wait)

@@ -169,6 +169,16 @@ impl Breaker {
         self.load().opened_by_connect()
     }
 
+    /// Whether [`admit`](Self::admit) would let an attempt through, without taking anything.
+    pub fn would_admit(&self, now: Tick) -> bool {
+        let word = self.load();
+        match word.state() {
+            State::Closed => true,
+            State::HalfOpen => !word.probing(),
+            State::Open => word.left(now).is_zero(),
+        }
+    }
+
     /// Lets an attempt through, or says how long to wait.
     ///
     /// # Errors

@@ -58,19 +58,37 @@ pub struct Params {
 
 /// The rules, ready to be asked.
 pub struct Guard {
-    deny: Vec<Rule>,
-    allow: Vec<Rule>,
+    rules: RwLock<Arc<Rules>>,
     own: RwLock<Arc<[SocketAddr]>>,
     is_here: fn(IpAddr) -> bool,
+}
+
+struct Rules {
+    deny: Vec<Rule>,
+    allow: Vec<Rule>,
+}
+
+impl Rules {
+    fn settled(deny: Vec<Rule>, allow: Vec<Rule>) -> Self {
+        let settled = |rules: Vec<Rule>| rules.into_iter().map(Rule::settled).collect();
+        Self { deny: settled(deny), allow: settled(allow) }
+    }
 }
 
 impl Guard {
     /// A guard with these rules.
     pub fn new(params: Params) -> Self {
         let Params { deny, allow, own } = params;
-        let deny = deny.into_iter().map(Rule::settled).collect();
-        let allow = allow.into_iter().map(Rule::settled).collect();
-        Self { deny, allow, own: RwLock::new(own.into()), is_here }
+        Self { rules: RwLock::new(Arc::new(Rules::settled(deny, allow))), own: RwLock::new(own.into()), is_here }
+    }
+
+    /// Replaces what the operator decided; the next connection is judged by it.
+    pub fn set_rules(&self, deny: Vec<Rule>, allow: Vec<Rule>) {
+        *self.rules.write() = Arc::new(Rules::settled(deny, allow));
+    }
+
+    fn rules(&self) -> Arc<Rules> {
+        Arc::clone(&self.rules.read())
     }
 
     /// Replaces the list of our own listeners, once they are bound.
@@ -82,13 +100,13 @@ impl Guard {
     pub fn check_host(&self, host: &Host, port: u16) -> Result<(), Error> {
         let Some(name) = host.name() else { return Ok(()) };
         let name = name.trim_end_matches('.');
-        if self.allow.iter().any(|rule| rule.names(name, port)) {
+        if self.rules().allow.iter().any(|rule| rule.names(name, port)) {
             return Ok(());
         }
         if ranges::METADATA_NAMES.contains(&name) {
             return Err(blocked(format!("{name} is a metadata service, list it in destinations.allow to reach it")));
         }
-        match self.deny.iter().find(|rule| rule.names(name, port)) {
+        match self.rules().deny.iter().find(|rule| rule.names(name, port)) {
             Some(rule) => Err(blocked(format!("{name} is refused by destinations.deny: {rule}"))),
             None => Ok(()),
         }
@@ -129,18 +147,19 @@ impl Guard {
     }
 
     fn refusal(&self, host: &Host, ip: IpAddr, port: u16, client_local: bool) -> Option<Cow<'static, str>> {
+        let rules = self.rules();
         let listed = |rule: &Rule| matches!(rule.pattern, Pattern::Net(_)) && rule.holds(ip, port);
-        if self.allow.iter().any(listed) {
+        if rules.allow.iter().any(listed) {
             return None;
         }
         if let Some(reserved) = ranges::reserved(ip) {
             return Some(reserved.into());
         }
         let name = host.name().unwrap_or_default().trim_end_matches('.');
-        if self.allow.iter().any(|rule| rule.names(name, port)) {
+        if rules.allow.iter().any(|rule| rule.names(name, port)) {
             return None;
         }
-        if let Some(rule) = self.deny.iter().find(|rule| rule.holds(ip, port)) {
+        if let Some(rule) = rules.deny.iter().find(|rule| rule.holds(ip, port)) {
             return Some(format!("destinations.deny: {rule}").into());
         }
         let private = ranges::private(ip).filter(|_| !client_local)?;
@@ -151,7 +170,8 @@ impl Guard {
 impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let own = Arc::clone(&self.own.read());
-        f.debug_struct("Guard").field("deny", &self.deny).field("allow", &self.allow).field("own", &own).finish()
+        let rules = self.rules();
+        f.debug_struct("Guard").field("deny", &rules.deny).field("allow", &rules.allow).field("own", &own).finish()
     }
 }
 

@@ -1,0 +1,219 @@
+//! What only the machine and the network can tell of a configuration: each upstream is resolved, connected to and, with
+//! TLS, verified; each secret is read. Nothing is sent beyond the handshake.
+//!
+//! Names go through `resolve:` and then the system's resolver, not the proxy's own: this is about whether they exist.
+
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use config::model::{Action, Auth, Model, Scheme, Secret, Tls, TlsVersion, Url};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::version::{TLS12, TLS13};
+use rustls_platform_verifier::BuilderVerifierExt;
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+const PATIENCE: Duration = Duration::from_secs(5);
+
+type Problem = Box<dyn std::error::Error + Send + Sync>;
+
+/// One thing that was tried.
+pub(super) struct Finding {
+    what: String,
+    pub(super) good: bool,
+    detail: String,
+}
+
+impl Finding {
+    pub(super) fn bad(what: impl Into<String>, why: impl Display) -> Self {
+        Self { what: what.into(), good: false, detail: why.to_string() }
+    }
+
+    fn of(what: String, result: Result<String, Problem>) -> Self {
+        match result {
+            Ok(detail) => Self { what, good: true, detail },
+            Err(why) => Self::bad(what, why),
+        }
+    }
+
+    pub(super) fn line(&self) -> String {
+        format!("{:6} {}: {}", if self.good { "ok" } else { "failed" }, self.what, self.detail)
+    }
+
+    pub(super) fn json(&self) -> Value {
+        json!({"what": self.what, "ok": self.good, "detail": self.detail})
+    }
+}
+
+/// Tries every upstream and every secret, one after the other and each once.
+pub(super) async fn probe(model: &Model) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (url, tls) in upstreams(model) {
+        let result = match timeout(PATIENCE, connect(model, url, tls)).await {
+            Ok(result) => result,
+            Err(_) => Err(format!("nothing within {} s", PATIENCE.as_secs()).into()),
+        };
+        findings.push(Finding::of(shown(url), result));
+    }
+    findings.extend(secrets(model).into_iter().map(read));
+    findings
+}
+
+/// Every endpoint with the TLS settings it is reached by, without repetition.
+fn upstreams(model: &Model) -> Vec<(&Url, &Tls)> {
+    let routes = model.routes.iter().flat_map(|route| match &route.action {
+        Action::Targets(targets) => targets.iter().map(|target| (&target.url, &route.policy.tls)).collect(),
+        _ => Vec::new(),
+    });
+    let named = model.upstreams.iter().flat_map(|upstream| upstream.endpoints.iter().map(|url| (url, &upstream.tls)));
+    let mut all: Vec<(&Url, &Tls)> = Vec::new();
+    for (url, tls) in routes.chain(named) {
+        let same = |(u, t): &(&Url, &Tls)| (&u.host, u.port, u.scheme, *t) == (&url.host, url.port, url.scheme, tls);
+        if !all.iter().any(same) {
+            all.push((url, tls));
+        }
+    }
+    all
+}
+
+fn shown(url: &Url) -> String {
+    let scheme = match url.scheme {
+        Scheme::Http => "http",
+        Scheme::Https => "https",
+        Scheme::H2c => "h2c",
+    };
+    let host = if url.host.contains(':') { format!("[{}]", url.host) } else { url.host.clone() };
+    format!("{scheme}://{host}:{}", url.port)
+}
+
+async fn connect(model: &Model, url: &Url, tls: &Tls) -> Result<String, Problem> {
+    let addresses = resolve(model, url).await?;
+    let stream = TcpStream::connect(addresses.as_slice())
+        .await
+        .map_err(|e| format!("cannot connect to {}: {e}", list(&addresses)))?;
+    let peer = stream.peer_addr()?;
+    if url.scheme != Scheme::Https {
+        return Ok(format!("connected to {peer}"));
+    }
+    let name = ServerName::try_from(tls.sni.clone().unwrap_or_else(|| url.host.clone()))?;
+    let connector = TlsConnector::from(Arc::new(client(tls)?));
+    let stream = connector.connect(name, stream).await.map_err(|e| format!("TLS with {peer} failed: {e}"))?;
+    let session = stream.get_ref().1;
+    let version = session.protocol_version().and_then(|version| version.as_str()).unwrap_or("TLS");
+    let protocol = session.alpn_protocol().map_or("no ALPN".into(), String::from_utf8_lossy);
+    Ok(format!("connected to {peer}, certificate verified, {version}, {protocol}"))
+}
+
+async fn resolve(model: &Model, url: &Url) -> Result<Vec<SocketAddr>, Problem> {
+    if let Some(fixed) = model.resolve.get(&url.host) {
+        return Ok(vec![SocketAddr::new(fixed.ip, fixed.port.unwrap_or(url.port))]);
+    }
+    let found = tokio::net::lookup_host((url.host.as_str(), url.port)).await;
+    let found: Vec<_> = found.map_err(|e| format!("cannot resolve the name: {e}"))?.collect();
+    if found.is_empty() { Err("the name has no address".into()) } else { Ok(found) }
+}
+
+fn list(addresses: &[SocketAddr]) -> String {
+    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn client(tls: &Tls) -> Result<rustls::ClientConfig, Problem> {
+    let versions: &[_] = if tls.min == TlsVersion::V13 { &[&TLS13] } else { &[&TLS13, &TLS12] };
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider).with_protocol_versions(versions)?;
+    let builder = match &tls.ca {
+        None => builder.with_platform_verifier()?,
+        Some(path) => {
+            let mut roots = rustls::RootCertStore::empty();
+            for certificate in certificates(path)? {
+                roots.add(certificate)?;
+            }
+            builder.with_root_certificates(roots)
+        }
+    };
+    let mut config = match (&tls.cert, &tls.key) {
+        (Some(cert), Some(key)) => {
+            let key = PrivateKeyDer::from_pem_file(key).map_err(|e| format!("{}: {e}", key.display()))?;
+            builder.with_client_auth_cert(certificates(cert)?, key)?
+        }
+        _ => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Problem> {
+    let all = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    Ok(all.map_err(|e| format!("{}: {e}", path.display()))?)
+}
+
+/// Every secret with the place that uses it first.
+fn secrets(model: &Model) -> Vec<&Secret> {
+    let policies = model.routes.iter().map(|route| &route.policy).chain([&model.default.policy]);
+    let mut all = Vec::new();
+    for auth in policies.filter_map(|policy| policy.auth.as_ref()) {
+        let (Auth::Bearer(secret) | Auth::Basic { password: secret, .. } | Auth::Header { value: secret, .. }) = auth;
+        if !all.contains(&secret) {
+            all.push(secret);
+        }
+    }
+    all
+}
+
+fn read(secret: &Secret) -> Finding {
+    let (what, text) = match secret {
+        Secret::File(path) => {
+            (format!("secret file {}", path.display()), std::fs::read_to_string(path).map_err(Into::into))
+        }
+        Secret::Env(name) => (format!("secret env {name}"), std::env::var(name).map_err(Problem::from)),
+    };
+    let read = text.and_then(|text| match text.trim().len() {
+        0 => Err("it is empty".into()),
+        length => Ok(format!("read, {length} bytes")),
+    });
+    Finding::of(what, read)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn model(yaml: &str) -> Model {
+        config::parse(yaml, "test", config::Format::Yaml).unwrap().model
+    }
+
+    #[tokio::test]
+    async fn an_upstream_that_listens_is_good_and_one_that_does_not_is_named() {
+        let open = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let (at, port) = (open.local_addr().unwrap(), closed.port());
+
+        let findings = probe(&model(&format!(
+            "resolve: {{a.test: \"{at}\"}}\nroutes:\n  - {{match: a.test, to: 'http://a.test'}}\n  - {{match: b.test, to: 'http://127.0.0.1:{port}'}}\n"
+        )))
+        .await;
+
+        assert_eq!(findings.len(), 2);
+        assert!(findings[0].good && findings[0].detail.contains(&at.to_string()), "{}", findings[0].line());
+        assert!(!findings[1].good && findings[1].detail.contains(&closed.to_string()), "{}", findings[1].line());
+    }
+
+    #[test]
+    fn a_secret_is_read_and_never_shown() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("token");
+        std::fs::write(&file, "s3cret\n").unwrap();
+
+        let good = read(&Secret::File(file)).line();
+        let missing = read(&Secret::File(dir.path().join("none")));
+
+        assert!(good.ends_with("read, 6 bytes") && !good.contains("s3cret"), "{good}");
+        assert!(!missing.good);
+    }
+}
