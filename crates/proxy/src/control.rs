@@ -238,10 +238,10 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
                 // A worker that panicked was said by the panic hook.
                 let _ = thread.join();
             }
-            if let Some(log) = &kept.house.log {
-                if !log.close(LAST_LINES) {
-                    tracing::warn!("the access log did not take its last lines");
-                }
+            if let Some(log) = &kept.house.log
+                && !log.close(LAST_LINES)
+            {
+                tracing::warn!("the access log did not take its last lines");
             }
             ended
         })
