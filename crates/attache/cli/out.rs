@@ -23,7 +23,7 @@ pub(crate) fn data(text: impl Display) -> ExitCode {
     }
 }
 
-/// Prints an object as JSON, with its version first.
+/// Prints an object as JSON, with its version.
 pub(crate) fn json(value: Value) -> ExitCode {
     let mut object = serde_json::Map::from_iter([("version".to_owned(), JSON_VERSION.into())]);
     match value {

@@ -56,7 +56,7 @@ fn laid_out(status: &Map<String, Value>, paint: out::Paint) -> String {
     blocks.join("\n\n")
 }
 
-/// Columns in the order in which they first appear.
+/// Columns of text first, otherwise in the order in which they first appear.
 fn table(rows: &[&Map<String, Value>], paint: out::Paint) -> String {
     let mut columns: Vec<&str> = Vec::new();
     for key in rows.iter().flat_map(|row| row.keys()) {
@@ -64,6 +64,8 @@ fn table(rows: &[&Map<String, Value>], paint: out::Paint) -> String {
             columns.push(key);
         }
     }
+    // Names before numbers.
+    columns.sort_by_key(|column| !rows.iter().any(|row| row.get(*column).is_some_and(Value::is_string)));
     let cells = |row: &Map<String, Value>| -> Vec<String> {
         columns.iter().map(|column| row.get(*column).map_or("-".to_owned(), cell)).collect()
     };
