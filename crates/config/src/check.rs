@@ -4,7 +4,7 @@
 //! throws the model away if anything was an error.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use crate::diag::Report;
 use crate::fields::Fields;
@@ -36,7 +36,7 @@ pub(crate) fn check(tree: &Node, sources: &Sources, report: &mut Report) -> Mode
     let listen = check.listeners(&root);
     let admin = check.admin(&root);
     let metrics = root.parse("metrics", values::socket);
-    check.collisions(&root, &listen, admin.as_ref(), metrics);
+    check.collisions(&root);
     let upstreams = check.upstreams(&root);
     let routes = check.routes(&root, &upstreams);
     Model {
@@ -92,24 +92,23 @@ impl Check<'_> {
     }
 
     /// Two sockets on one address cannot both open.
-    fn collisions(
-        &mut self,
-        root: &Fields<'_>,
-        listen: &[Listener],
-        admin: Option<&Address>,
-        metrics: Option<SocketAddr>,
-    ) {
-        let places = root.list("listen").iter().map(|n| (n.at, "listen"));
-        let listen = places.zip(listen.iter().map(|l| l.address.clone()));
-        let admin = admin.map(|a| ((root.place("admin"), "admin"), a.clone()));
-        let metrics = metrics.map(|m| ((root.place("metrics"), "metrics"), Address::Tcp(m)));
-        let mut seen: Vec<(&str, Address)> = Vec::new();
-        for ((at, key), address) in listen.chain(admin).chain(metrics) {
-            if let Some((other, _)) = seen.iter().find(|(_, a)| clash(a, &address)) {
-                let message = format!("{} is used by `{other}` already", describe(&address));
+    fn collisions(&mut self, root: &Fields<'_>) {
+        let address = |text: &str| values::address(text).ok();
+        let mut sockets: Vec<(&str, At, Address)> = Vec::new();
+        for item in root.list("listen") {
+            let found = Fields::of(item, &LISTENER).text("address").and_then(address);
+            sockets.extend(found.map(|a| ("listen", item.at, a)));
+        }
+        for key in ["admin", "metrics"] {
+            let found = root.node(key).and_then(|n| Some((n.at, address(&n.scalar()?.text)?)));
+            sockets.extend(found.map(|(at, a)| (key, at, a)));
+        }
+        for (index, (key, at, socket)) in sockets.iter().enumerate() {
+            if let Some((other, before, _)) = sockets[..index].iter().find(|(_, _, a)| clash(a, socket)) {
+                let at = if at.written() { *at } else { *before };
+                let message = format!("{} is used by `{other}` and `{key}`", describe(socket));
                 self.report.error("duplicate-address", at, message, "give each its own port");
             }
-            seen.push((key, address));
         }
     }
 
@@ -120,7 +119,7 @@ impl Check<'_> {
             self.misplaced(fields, &["timeout"], "`default: deny` sends nothing on");
         }
         if fields.section("rewrite", &crate::keys::REWRITE).written("prefix") {
-            let at = fields.section("rewrite", &crate::keys::REWRITE).place("prefix");
+            let at = fields.section("rewrite", &crate::keys::REWRITE).key("prefix");
             self.report.error(
                 "misplaced-key",
                 at,
@@ -138,13 +137,13 @@ impl Check<'_> {
     fn unbounded(&mut self, fields: &Fields<'_>) {
         let message = "the credential would be sent to every host that a client names";
         let help = "move `auth` to a route with a host, or add `to`";
-        self.report.error("unbounded-auth", fields.place("auth"), message, help);
+        self.report.error("unbounded-auth", fields.key("auth"), message, help);
     }
 
     /// Refuses policy keys where nothing would ever read them.
     fn misplaced(&mut self, fields: &Fields<'_>, also: &[&'static str], why: &str) {
         for name in policy::KEYS.iter().chain(also).filter(|name| fields.written(name)) {
-            let at = fields.place(name);
+            let at = fields.key(name);
             self.report.error("misplaced-key", at, format!("`{name}` has no effect here: {why}"), "remove it");
         }
     }
@@ -225,4 +224,46 @@ fn access_log(fields: &Fields<'_>) -> Access {
         _ => AccessFormat::Auto,
     };
     Access { sink, format, sample: fields.share("sample") }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use crate::fields::tests::READ;
+    use crate::keys::ROOT;
+    use crate::table::{Kind, Table};
+
+    fn walk(table: &'static Table, all: &mut BTreeSet<(&'static str, &'static str)>) {
+        for field in table.fields() {
+            if all.insert((table.name, field.name)) {
+                descend(&field.kind, all);
+            }
+        }
+    }
+
+    fn descend(kind: &'static Kind, all: &mut BTreeSet<(&'static str, &'static str)>) {
+        match kind {
+            Kind::Table(table) => walk(table, all),
+            Kind::List(inner) | Kind::OneOrMany(inner) | Kind::OrFalse(inner) | Kind::Map(_, inner) => {
+                descend(inner, all);
+            }
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn every_key_is_read_and_shown_in_the_full_example() {
+        let text = include_str!("../../../config/full.yaml");
+        let mut all = BTreeSet::new();
+        walk(&ROOT, &mut all);
+
+        crate::parse(text, "full.yaml", crate::Format::Yaml).unwrap();
+
+        let read = READ.with_borrow(Clone::clone);
+        let ignored: Vec<_> = all.difference(&read).collect();
+        assert!(ignored.is_empty(), "parsed and ignored: {ignored:?}");
+        let unshown: Vec<_> = all.iter().filter(|(_, key)| !text.contains(&format!("{key}:"))).collect();
+        assert!(unshown.is_empty(), "not in full.yaml: {unshown:?}");
+    }
 }

@@ -12,6 +12,46 @@ use serde::Serialize;
 
 use crate::raw::text::{At, Sources};
 
+/// Most findings that are told; whoever has more begins with these.
+pub const MOST: usize = 100;
+
+/// Longest message, in characters; a value in it may be a whole file.
+const LONGEST: usize = 400;
+
+/// Every id there is; an id never changes its meaning.
+pub const IDS: &[&str] = &[
+    "attempt-exceeds-total",
+    "bad-override",
+    "bad-value",
+    "duplicate-address",
+    "duplicate-key",
+    "duplicate-name",
+    "exclusive-keys",
+    "exposed-admin",
+    "file",
+    "gateway-attempts",
+    "incomplete-tls",
+    "literal-credential",
+    "literal-secret",
+    "misplaced-key",
+    "missing-key",
+    "mixed-schemes",
+    "no-effect",
+    "open-listener",
+    "out-of-range",
+    "plaintext-auth",
+    "shadowed-route",
+    "syntax",
+    "too-deep",
+    "too-large",
+    "unbounded-auth",
+    "unknown-key",
+    "unknown-upstream",
+    "unknown-variable",
+    "unused-upstream",
+    "wrong-type",
+];
+
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -128,9 +168,13 @@ impl Report {
         self.findings.iter().any(|f| f.severity == Severity::Error)
     }
 
-    /// All findings in the order of the text, with their snippets.
+    /// The findings in the order of the text, errors first when they are too many, with their snippets.
     pub(crate) fn finish(self, sources: &Sources) -> Vec<Diagnostic> {
         let Self { mut findings, masks, blind } = self;
+        if findings.len() > MOST {
+            findings.sort_by_key(|f| (f.severity, f.at.source, f.at.line, f.at.column));
+            findings.truncate(MOST);
+        }
         findings.sort_by_key(|f| (f.at.source, f.at.line, f.at.column));
         let mut out: Vec<Diagnostic> = Vec::with_capacity(findings.len());
         for Finding { id, severity, at, message, help } in findings {
@@ -146,13 +190,21 @@ impl Report {
     }
 
     fn push(&mut self, id: &'static str, severity: Severity, at: At, message: String, help: String) {
-        let help = Some(help).filter(|h| !h.is_empty());
+        debug_assert!(IDS.contains(&id), "{id} is not in the list");
+        let (message, help) = (shortened(message), Some(shortened(help)).filter(|h| !h.is_empty()));
         self.findings.push(Finding { id, severity, at, message, help });
     }
 }
 
-/// Whether a line of a text that does not parse could hold a secret; errs on the side of hiding.
-fn may_hold_secret(line: &str) -> bool {
+fn shortened(text: String) -> String {
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
+    }
+}
+
+/// Whether a key, or a line of a text that does not parse, could hold a secret; errs on the side of hiding.
+pub(crate) fn may_hold_secret(line: &str) -> bool {
     let line = line.to_ascii_lowercase();
     ["bearer", "basic", "password", "secret", "token", "authorization", "cookie", "key", "auth", "value", "@"]
         .iter()

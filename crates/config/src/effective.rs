@@ -5,11 +5,14 @@
 //! masked all the same.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use serde_json::{Map, Value as Json, json};
 
+use crate::model::{Model, Policy};
 use crate::raw::text::Sources;
 use crate::raw::{Node, Scalar, Type, Value};
+use crate::units;
 
 /// Where every value of a loaded configuration came from.
 #[derive(Clone, Debug)]
@@ -31,6 +34,16 @@ impl Origins {
             };
         }
         Some(self.sources.origin(node.at))
+    }
+
+    /// Puts in what `check` derived from other values, so that no rule has to be applied in the reader's head.
+    pub(crate) fn settle(&mut self, model: &Model) {
+        for (index, route) in model.routes.iter().enumerate() {
+            let at = index.to_string();
+            fill(&mut self.tree, &["routes", &at, "name"], Some(route.name.clone()));
+            derived(&mut self.tree, &["routes", &at], &route.policy);
+        }
+        derived(&mut self.tree, &["default"], &model.default.policy);
     }
 
     /// Every value with its origin as a comment, in YAML.
@@ -91,6 +104,31 @@ impl Origins {
             Value::Absent(means) => json!({"value": null, "origin": self.sources.origin(node.at), "means": means}),
             _ => json!({"value": bare(node, show), "origin": self.sources.origin(node.at)}),
         }
+    }
+}
+
+fn derived(tree: &mut Node, route: &[&str], policy: &Policy) {
+    let mut put = |section: &str, key: &str, time: Option<Duration>| {
+        fill(tree, &[route, &[section, key]].concat(), time.map(units::show));
+    };
+    put("timeout", "total", policy.timeout.total);
+    put("retry", "max_backoff", policy.retry.as_ref().map(|r| r.max_backoff));
+    put("breaker", "max_open", policy.breaker.as_ref().map(|b| b.max_open));
+}
+
+/// Replaces what is absent at `path` by `text`.
+fn fill(mut node: &mut Node, path: &[&str], text: Option<String>) {
+    for step in path {
+        let next = match &mut node.value {
+            Value::Map(entries) => entries.iter_mut().find(|e| e.key == *step).map(|e| &mut e.value),
+            Value::List(items) => step.parse::<usize>().ok().and_then(|index| items.get_mut(index)),
+            _ => None,
+        };
+        let Some(next) = next else { return };
+        node = next;
+    }
+    if let (Value::Absent(_), Some(text)) = (&node.value, text) {
+        node.value = Value::Scalar(Scalar { text, ty: Type::Text });
     }
 }
 

@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 use crate::check;
 use crate::diag::{Diagnostic, Report, Severity};
 use crate::effective::Origins;
-use crate::fields::shape;
 use crate::keys::ROOT_KIND;
 use crate::model::Model;
 use crate::raw::text::{At, Kind as TextKind, Sources};
 use crate::raw::{self, Format, Node, Value, overlay};
+use crate::shape::shape;
 use crate::table::nearest;
 
 /// Largest file that is read.
@@ -97,7 +97,7 @@ pub fn load(source: &Source) -> Result<Loaded, Vec<Diagnostic>> {
         return assemble(Text { text: EMBEDDED, name: "embedded", format: Format::Yaml }, SourceName::Embedded, source);
     };
     let name = path.display().to_string();
-    let text = read(&path, &name).map_err(|diagnostic| vec![diagnostic])?;
+    let text = read(&path, &name)?;
     let toml = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("toml"));
     let format = if toml { Format::Toml } else { Format::Yaml };
     assemble(Text { text: &text, name: &name, format }, SourceName::Path(path), source)
@@ -125,8 +125,8 @@ fn find(source: &Source, exists: &dyn Fn(&Path) -> bool) -> Option<PathBuf> {
         .find(|path| exists(path))
 }
 
-fn read(path: &Path, name: &str) -> Result<String, Diagnostic> {
-    let fail = |id, message: String, help| Diagnostic::whole(id, Severity::Error, name, message, help);
+fn read(path: &Path, name: &str) -> Result<String, Vec<Diagnostic>> {
+    let fail = |id, message: String, help| vec![Diagnostic::whole(id, Severity::Error, name, message, help)];
     let file = std::fs::File::open(path).map_err(|e| {
         fail("file", format!("cannot open the configuration: {e}"), "check the path and its permissions")
     })?;
@@ -173,7 +173,11 @@ fn assemble(text: Text<'_>, name: SourceName, source: &Source) -> Result<Loaded,
     let diagnostics = report.finish(&sources);
     match failed {
         true => Err(diagnostics),
-        false => Ok(Loaded { model, warnings: diagnostics, source: name, origins: Origins { tree, sources } }),
+        false => {
+            let mut origins = Origins { tree, sources };
+            origins.settle(&model);
+            Ok(Loaded { model, warnings: diagnostics, source: name, origins })
+        }
     }
 }
 

@@ -295,7 +295,7 @@ pub enum Auth {
 }
 
 /// Where a secret is read from; the secret itself is never in the model.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Secret {
     File(PathBuf),
     Env(String),
@@ -314,7 +314,7 @@ pub struct HeaderEdit {
     pub remove: Vec<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Tls {
     /// PEM bundle instead of the system's roots.
     pub ca: Option<PathBuf>,
@@ -324,7 +324,7 @@ pub struct Tls {
     pub min: TlsVersion,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum TlsVersion {
     #[default]
     V12,

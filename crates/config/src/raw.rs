@@ -11,7 +11,7 @@ pub(crate) mod text;
 mod toml;
 mod yaml;
 
-use crate::diag::Report;
+use crate::diag::{Report, may_hold_secret};
 use text::At;
 
 /// Deepest nesting that is read; our own format needs eight.
@@ -82,6 +82,28 @@ impl Node {
         match &self.value {
             Value::Scalar(scalar) => Some(scalar),
             _ => None,
+        }
+    }
+
+    /// Tells the place of each scalar in it.
+    fn each(&self, tell: &mut dyn FnMut(At)) {
+        match &self.value {
+            Value::Scalar(_) => tell(self.at),
+            Value::List(items) => items.iter().for_each(|item| item.each(tell)),
+            Value::Map(entries) => entries.iter().for_each(|entry| entry.value.each(tell)),
+            Value::Bad | Value::Absent(_) => {}
+        }
+    }
+
+    /// Tells the places in it that could hold a secret, by the names of their keys; its own is `key`.
+    pub(crate) fn suspects(&self, key: &str, tell: &mut dyn FnMut(At)) {
+        if may_hold_secret(key) {
+            return self.each(tell);
+        }
+        match &self.value {
+            Value::List(items) => items.iter().for_each(|item| item.suspects("", tell)),
+            Value::Map(entries) => entries.iter().for_each(|entry| entry.value.suspects(&entry.key, tell)),
+            Value::Scalar(_) | Value::Bad | Value::Absent(_) => {}
         }
     }
 

@@ -100,14 +100,14 @@ impl Kind {
             Self::Duration(_) => "a duration such as `250ms` or `10s`".to_owned(),
             Self::Size(..) => "a size such as `64KiB`".to_owned(),
             Self::Share => "a share such as `20%`".to_owned(),
-            Self::Word(words) => words.iter().map(|w| format!("`{w}`")).collect::<Vec<_>>().join(" or "),
+            Self::Word(words) => any_of(words.iter()),
             Self::Form(form) => form.expect.to_owned(),
-            Self::List(item) => format!("a list (each item {})", item.expect()),
+            Self::List(_) => "a list".to_owned(),
             Self::OneOrMany(item) => format!("{}, or a list of these", item.expect()),
             Self::Map(..) => "a table of names and values".to_owned(),
             Self::Table(table) => match table.short.and_then(|short| table.field(short)) {
                 Some(short) => format!("{}, or a table", short.kind.expect()),
-                None => format!("a table with {}", names(table)),
+                None => "a table".to_owned(),
             },
             Self::OrFalse(inner) => format!("{}, or `false`", inner.expect()),
         }
@@ -124,15 +124,24 @@ impl Kind {
 
 /// The keys of a table, for a message.
 pub(crate) fn names(table: &Table) -> String {
-    let names: Vec<_> = table.fields().map(|f| format!("`{}`", f.name)).collect();
+    any_of(table.fields().map(|f| f.name))
+}
+
+/// "`a`, `b` or `c`".
+fn any_of(names: impl Iterator<Item = impl std::fmt::Display>) -> String {
+    let names: Vec<_> = names.map(|name| format!("`{name}`")).collect();
     match names.split_last() {
         Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
-        _ => names.join(""),
+        _ => names.concat(),
     }
 }
 
 /// The candidate closest to `name`, if it is close enough to be a slip.
 pub(crate) fn nearest<'c>(name: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
+    // The distance costs the product of both lengths, and no name of ours is this long.
+    if name.len() > 64 {
+        return None;
+    }
     let name = name.to_ascii_lowercase();
     candidates
         .map(|candidate| (strsim::damerau_levenshtein(&name, candidate), candidate))

@@ -1,4 +1,4 @@
-//! Durations, sizes and shares: text with a unit.
+//! Numbers, durations, sizes and shares.
 //!
 //! A number without a unit is refused: half of the field reads `timeout: 30` as seconds, the other half as
 //! milliseconds.
@@ -38,6 +38,14 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_micros((nanos / 1e3).round() as u64))
 }
 
+/// A duration as [`duration`] reads it, in its largest whole unit.
+pub(crate) fn show(time: Duration) -> String {
+    let micros = time.as_micros();
+    let units = [("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1_000)];
+    let whole = units.into_iter().find(|(_, size)| micros >= *size && micros.is_multiple_of(*size));
+    whole.map_or_else(|| format!("{micros}us"), |(unit, size)| format!("{}{unit}", micros / size))
+}
+
 /// `64KiB`, `1MB`; units `B KB KiB MB MiB GB GiB`.
 pub(crate) fn size(text: &str) -> Result<usize, String> {
     let (number, unit, tail) = part(text.trim())?;
@@ -73,6 +81,15 @@ pub(crate) fn share(text: &str) -> Result<f64, String> {
     }
 }
 
+/// A whole number in the notations of YAML.
+pub(crate) fn int(text: &str) -> Option<u64> {
+    match text.get(..2) {
+        Some("0x") => u64::from_str_radix(&text[2..], 16).ok(),
+        Some("0o") => u64::from_str_radix(&text[2..], 8).ok(),
+        _ => text.parse().ok(),
+    }
+}
+
 /// Splits a number and its unit off the front.
 fn part(text: &str) -> Result<(f64, &str, &str), String> {
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -98,6 +115,14 @@ mod tests {
         assert_eq!(duration("30d"), Ok(LONGEST));
         assert!(duration("31d").is_err());
         assert!(duration("").is_err());
+    }
+
+    #[test]
+    fn durations_are_shown_as_they_are_read() {
+        for text in ["250ms", "90s", "1h", "5m", "15us", "1001ms"] {
+            assert_eq!(show(duration(text).unwrap()), text);
+        }
+        assert_eq!(show(Duration::from_secs(60)), "1m");
     }
 
     #[test]

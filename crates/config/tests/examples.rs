@@ -1,6 +1,8 @@
 //! The files in `config/`: each loads without a warning that its reader would have to explain away, and each is
 //! accepted by the published schema.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::path::PathBuf;
 use std::time::Duration;
 

@@ -47,6 +47,15 @@ pub struct Client {
     pub local: bool,
 }
 
+/// The client connection an exchange runs on.
+pub trait Connection: Send + Sync + std::fmt::Debug {
+    /// One more exchange runs on it.
+    fn begin(&self);
+
+    /// One exchange ended.
+    fn end(&self);
+}
+
 /// What the edge read from the request, after it was made normal.
 #[derive(Clone, Debug)]
 pub struct Head {
@@ -108,6 +117,7 @@ const NONE: u8 = u8::MAX;
 pub struct Exchange {
     /// What came in.
     pub head: Head,
+    connection: Option<Arc<dyn Connection>>,
     route: OnceLock<Arc<str>>,
     deadline: AtomicU64,
     first_byte: AtomicU64,
@@ -122,10 +132,14 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// A record that has just begun.
-    pub fn new(head: Head) -> Self {
+    /// A record that has just begun; its connection is told of its end when the record is dropped.
+    pub fn new(head: Head, connection: Option<Arc<dyn Connection>>) -> Self {
+        if let Some(connection) = &connection {
+            connection.begin();
+        }
         Self {
             head,
+            connection,
             route: OnceLock::new(),
             deadline: AtomicU64::new(u64::MAX),
             first_byte: AtomicU64::new(0),
@@ -273,5 +287,13 @@ impl Exchange {
     /// An endpoint with this label was already tried.
     pub fn has_tried(&self, endpoint: &Arc<str>) -> bool {
         self.attempts.lock().iter().any(|attempt| Arc::ptr_eq(&attempt.endpoint, endpoint))
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if let Some(connection) = &self.connection {
+            connection.end();
+        }
     }
 }

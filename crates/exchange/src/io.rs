@@ -47,6 +47,14 @@ impl Io {
         self
     }
 
+    /// The bare TCP socket, so that TLS can own it; anything else comes back unchanged.
+    pub fn into_tcp(self) -> Result<TcpStream, Self> {
+        match self {
+            Self { early, kind: Kind::Tcp(tcp) } if early.is_empty() => Ok(tcp),
+            other => Err(other),
+        }
+    }
+
     /// The TCP socket below, if there is one.
     pub fn tcp(&self) -> Option<&TcpStream> {
         match &self.kind {
@@ -156,5 +164,21 @@ impl AsyncWrite for Io {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         each!(self, io => Pin::new(io).poll_shutdown(cx))
+    }
+}
+
+/// A dialed connection on its way up to the edge, in the extensions of the answer to a CONNECT.
+#[derive(Clone)]
+pub struct Tunnel(std::sync::Arc<parking_lot::Mutex<Option<Io>>>);
+
+impl Tunnel {
+    /// Wraps the connection.
+    pub fn new(io: Io) -> Self {
+        Self(std::sync::Arc::new(parking_lot::Mutex::new(Some(io))))
+    }
+
+    /// Takes it out, once.
+    pub fn take(&self) -> Option<Io> {
+        self.0.lock().take()
     }
 }

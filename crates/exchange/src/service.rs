@@ -83,6 +83,15 @@ impl ArcService {
         Self(Arc::new(service))
     }
 
+    /// Wraps a layer's service that somebody else holds too.
+    pub fn shared<S>(service: Arc<S>) -> Self
+    where
+        S: Send + Sync + 'static,
+        for<'a> &'a S: Service<Request<Body>, Response = Response<Body>, Error = Error, Future = ResponseFuture>,
+    {
+        Self(service)
+    }
+
     /// Wraps any cloneable tower service; it is cloned and driven to readiness per call.
     pub fn foreign<S>(service: S) -> Self
     where

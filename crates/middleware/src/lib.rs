@@ -1,1 +1,17 @@
-//! placeholder
+//! One layer a file: what is decided about a request between the edge and its upstream.
+//!
+//! No layer names another. They meet in the stack, and through what the `Exchange` records.
+
+pub mod browser;
+pub mod credentials;
+pub mod deadline;
+pub mod headers;
+pub mod observe;
+pub mod redirect;
+pub mod respond;
+pub mod retry;
+pub mod target;
+
+mod grpc_timeout;
+#[cfg(test)]
+mod testing;

@@ -1,5 +1,18 @@
 //! Decisions as pure state machines: no clock, no randomness, no socket of their own.
+//!
+//! A state here is nothing but counters, `Send + Sync` and free of locks, shared between workers through an
+//! `Arc` that somebody else owns. The numbers that steer it are passed in on each call, so that a reload
+//! changes thresholds without forgetting what was measured.
 
+pub mod backoff;
+pub mod breaker;
+pub mod budget;
+pub mod inflight;
+pub mod latency;
+mod pad;
+pub mod pick;
+#[cfg(test)]
+mod race;
 pub mod tick;
 
 pub use tick::Tick;

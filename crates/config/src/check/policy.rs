@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Check;
 use crate::diag::Report;
 use crate::effective::carries_secret;
-use crate::fields::{Fields, shape};
+use crate::fields::Fields;
 use crate::keys::{
     AUTH, BALANCE, BASIC, BREAKER, BUDGET, DEFAULT, DEFAULT_KIND, DEFAULT_TIMEOUT, EDIT, HEADERS, RETRY, REWRITE,
     ROUTE, ROUTE_KIND, SECRET, SECRET_HEADER, SLOW, TIMEOUT, TLS,
@@ -16,6 +16,7 @@ use crate::model::{
 };
 use crate::raw::text::Sources;
 use crate::raw::{Entry, Node, Value, overlay};
+use crate::shape::shape;
 use crate::values;
 
 /// The keys that only matter when a request is sent on.
@@ -48,7 +49,7 @@ impl Check<'_> {
         let browser_origins = fields.all("browser_origins", values::origin);
         if !browser_origins.is_empty() && !fields.written("auth") {
             let message = "`browser_origins` has no effect without `auth`";
-            self.report.warning("no-effect", fields.place("browser_origins"), message, "remove it, or add `auth`");
+            self.report.warning("no-effect", fields.key("browser_origins"), message, "remove it, or add `auth`");
         }
         Policy {
             rewrite: self.rewrite(&fields.section("rewrite", &REWRITE)),
@@ -67,7 +68,7 @@ impl Check<'_> {
     fn rewrite(&mut self, fields: &Fields<'_>) -> Rewrite {
         if fields.written("path") && fields.written("prefix") {
             let help = "keep `path` for the whole path, or `prefix` for its beginning";
-            self.report.error("exclusive-keys", fields.place("prefix"), "`path` and `prefix` exclude each other", help);
+            self.report.error("exclusive-keys", fields.key("prefix"), "`path` and `prefix` exclude each other", help);
         }
         Rewrite {
             host: fields.parse("host", values::rewritten_host),
@@ -202,12 +203,7 @@ impl Check<'_> {
             }
             [] => {}
             [_, second, ..] => {
-                self.report.error(
-                    "exclusive-keys",
-                    fields.place(second),
-                    format!("more than one of {all}"),
-                    "keep one",
-                );
+                self.report.error("exclusive-keys", fields.key(second), format!("more than one of {all}"), "keep one");
             }
         }
     }
@@ -256,7 +252,7 @@ impl Check<'_> {
         };
         if let Some((given, missing)) = missing {
             let help = format!("add `{missing}`");
-            self.report.error("incomplete-tls", fields.place(given), format!("`{given}` without `{missing}`"), help);
+            self.report.error("incomplete-tls", fields.key(given), format!("`{given}` without `{missing}`"), help);
         }
         tls
     }

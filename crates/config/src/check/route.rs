@@ -1,11 +1,11 @@
 //! Routes: what they match, where they lead, what they are called.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Check, policy, shadow};
 use crate::fields::Fields;
 use crate::keys::{MATCH, REDIRECT, RESPOND, REWRITE, ROUTE, TARGET, UPSTREAM};
-use crate::model::{Action, HostMatch, Match, PathMatch, Route, Scheme, Target, Upstream};
+use crate::model::{Action, HostMatch, Match, PathMatch, Route, Scheme, Target, Upstream, Url};
 use crate::raw::Node;
 use crate::table::nearest;
 use crate::values::{self, To};
@@ -13,11 +13,11 @@ use crate::values::{self, To};
 impl Check<'_> {
     pub(super) fn routes(&mut self, root: &Fields<'_>, upstreams: &[Upstream]) -> Vec<Route> {
         let all: Vec<_> = root.list("routes").iter().map(|item| Fields::of(item, &ROUTE)).collect();
-        let mut names = BTreeSet::new();
+        let mut names = Names::default();
         let explicit: Vec<_> = all.iter().map(|fields| fields.parse("name", values::label)).collect();
         for (fields, name) in all.iter().zip(&explicit) {
             if let Some(name) = name {
-                self.unique(&mut names, name, fields.place("name"), "route");
+                self.unique(&mut names.taken, name, fields.place("name"), "route");
             }
         }
         let mut routes: Vec<Route> = Vec::new();
@@ -31,7 +31,7 @@ impl Check<'_> {
             sound.push(readable);
             let action = self.action(fields, upstreams);
             let name = name.unwrap_or_else(|| free(&mut names, &matcher.host));
-            self.fitting(fields, &matcher, &action);
+            self.fitting(fields, &matcher, &action, upstreams);
             let policy = self.policy(fields, policy::Kind::Route);
             routes.push(Route { name, origin: self.sources.origin(fields.at), matcher, action, policy });
         }
@@ -60,7 +60,7 @@ impl Check<'_> {
         let actions: Vec<_> = ["to", "redirect", "respond"].into_iter().filter(|n| fields.written(n)).collect();
         if let [_, second, ..] = actions.as_slice() {
             let message = "only one of `to`, `redirect` and `respond`";
-            self.report.error("exclusive-keys", fields.place(second), message, "keep one of them");
+            self.report.error("exclusive-keys", fields.key(second), message, "keep one of them");
         }
         if let Some(redirect) = fields.table("redirect", &REDIRECT) {
             let status = redirect.int("status");
@@ -121,7 +121,7 @@ impl Check<'_> {
         let key = if fields.written("upstream") { "upstream" } else { "url" };
         if targets > 1 || fields.written("weight") {
             let help = "list the endpoints in the upstream";
-            self.report.error("exclusive-keys", fields.place(key), "a named upstream stands alone in `to`", help);
+            self.report.error("exclusive-keys", fields.key(key), "a named upstream stands alone in `to`", help);
         }
         if !upstreams.iter().any(|u| u.name == name) {
             let near = nearest(name, upstreams.iter().map(|u| u.name.as_str()));
@@ -131,7 +131,7 @@ impl Check<'_> {
     }
 
     /// Settings that this action or this match cannot carry out.
-    fn fitting(&mut self, fields: &Fields<'_>, matcher: &Match, action: &Action) {
+    fn fitting(&mut self, fields: &Fields<'_>, matcher: &Match, action: &Action, upstreams: &[Upstream]) {
         match action {
             Action::Redirect { .. } | Action::Respond { .. } => {
                 self.misplaced(fields, &["timeout"], "this route sends nothing on");
@@ -140,31 +140,40 @@ impl Check<'_> {
                 for key in ["balance", "tls"].into_iter().filter(|key| fields.written(key)) {
                     let message = format!("`{key}` belongs to the upstream that several routes share");
                     let help = format!("move it to `{name}` in `upstreams`");
-                    self.report.error("misplaced-key", fields.place(key), message, help);
+                    self.report.error("misplaced-key", fields.key(key), message, help);
                 }
+                let endpoints = upstreams.iter().find(|u| u.name == *name).map(|u| u.endpoints.as_slice());
+                self.encrypted(fields, endpoints.unwrap_or_default().iter());
             }
-            Action::Targets(targets) => {
-                let plain = targets.iter().find(|t| t.url.scheme != Scheme::Https);
-                if let (Some(target), true) = (plain, fields.written("auth")) {
-                    let message = format!("the credential goes to `{}` without encryption", target.url.host);
-                    self.report.warning("plaintext-auth", fields.place("to"), message, "use `https://`");
-                }
+            Action::Targets(targets) => self.encrypted(fields, targets.iter().map(|t| &t.url)),
+            Action::Same if matcher.host == HostMatch::Any && fields.written("auth") => self.unbounded(fields),
+            Action::Same if fields.written("auth") => {
+                let message = "without `to`, a credential follows the client's scheme: in the clear for `http://`";
+                self.report.warning("plaintext-auth", fields.key("auth"), message, "add `to: https://...`");
             }
-            Action::Same => {
-                if matcher.host == HostMatch::Any && fields.written("auth") {
-                    self.unbounded(fields);
-                }
-            }
+            Action::Same => {}
         }
         let rewrite = fields.section("rewrite", &REWRITE);
         if rewrite.written("prefix") && !matches!(matcher.path, PathMatch::Prefix(_)) {
             let help = "match a prefix: `path: /v1/`";
             let message = "`prefix` replaces a matched prefix, and this route matches none";
-            self.report.error("misplaced-key", rewrite.place("prefix"), message, help);
+            self.report.error("misplaced-key", rewrite.key("prefix"), message, help);
+        }
+    }
+
+    /// A credential should not travel in the clear.
+    fn encrypted<'u>(&mut self, fields: &Fields<'_>, mut urls: impl Iterator<Item = &'u Url>) {
+        if let (Some(url), true) = (urls.find(|u| u.scheme != Scheme::Https), fields.written("auth")) {
+            let message = format!("the credential goes to `{}` without encryption", url.host);
+            self.report.warning("plaintext-auth", fields.place("to"), message, "use `https://`");
         }
     }
 
     fn unused(&mut self, root: &Fields<'_>, upstreams: &[Upstream], routes: &[Route]) {
+        let unknown = |n: &String| !upstreams.iter().any(|u| u.name == *n);
+        if routes.iter().any(|r| matches!(&r.action, Action::Upstream(n) if unknown(n))) {
+            return;
+        }
         let used = |name: &str| routes.iter().any(|r| matches!(&r.action, Action::Upstream(n) if n == name));
         for item in root.list("upstreams") {
             let fields = Fields::of(item, &UPSTREAM);
@@ -178,19 +187,27 @@ impl Check<'_> {
     }
 }
 
+/// Names in use, and the number to try next for each host.
+#[derive(Default)]
+struct Names {
+    taken: BTreeSet<String>,
+    next: BTreeMap<String, u32>,
+}
+
 /// The host as a name, with `-2`, `-3` when it is taken.
-fn free(names: &mut BTreeSet<String>, host: &HostMatch) -> String {
+fn free(names: &mut Names, host: &HostMatch) -> String {
     let port = |port: &Option<u16>| port.map(|p| format!(":{p}")).unwrap_or_default();
     let base = match host {
         HostMatch::Any => "any".to_owned(),
         HostMatch::Exact { host, port: p } => format!("{host}{}", port(p)),
         HostMatch::Suffix { suffix, port: p } => format!("*.{suffix}{}", port(p)),
     };
-    let mut name = base.clone();
-    let mut number = 1_u32;
-    while !names.insert(name.clone()) {
-        number += 1;
-        name = format!("{base}-{number}");
+    let number = names.next.entry(base.clone()).or_insert(1);
+    loop {
+        let name = if *number == 1 { base.clone() } else { format!("{base}-{number}") };
+        *number += 1;
+        if names.taken.insert(name.clone()) {
+            return name;
+        }
     }
-    name
 }

@@ -23,7 +23,7 @@ pub(super) fn read(text: &str, source: u16, report: &mut Report) -> Node {
         if error.message().contains("duplicate key") {
             report.error("duplicate-key", at, "the key is given twice", "keep one of the two");
         } else {
-            report.error("syntax", at, format!("not valid TOML: {}", error.message()), "");
+            report.error("syntax", at, format!("not valid TOML: {}", error.message()), "check brackets and quotes");
         }
     }
     Node { at: start, value: Value::Bad }

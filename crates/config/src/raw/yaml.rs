@@ -11,7 +11,7 @@ use saphyr_parser::{Event, Marker, Parser, Span};
 
 use super::text::At;
 use super::{Entry, MAX_DEPTH, MAX_NODES, Node, Scalar, Type, Value};
-use crate::diag::Report;
+use crate::diag::{Report, may_hold_secret};
 
 pub(super) fn read(text: &str, source: u16, report: &mut Report) -> Node {
     let start = At { source, line: 1, column: 1, length: 1, more: 0 };
@@ -20,13 +20,14 @@ pub(super) fn read(text: &str, source: u16, report: &mut Report) -> Node {
         match event {
             Ok((event, span)) => {
                 if tree.event(event, span).is_break() {
+                    tree.report.blind();
                     return Node { at: start, value: Value::Bad };
                 }
             }
             Err(error) => {
                 let at = At { length: 1, more: 0, ..place(source, *error.marker(), *error.marker()) };
                 tree.report.blind();
-                tree.report.error("syntax", at, format!("not valid YAML: {}", plain(error.info())), "");
+                tree.report.error("syntax", at, format!("not valid YAML: {}", plain(error.info())), SYNTAX);
                 return Node { at: start, value: Value::Bad };
             }
         }
@@ -38,6 +39,9 @@ pub(super) fn read(text: &str, source: u16, report: &mut Report) -> Node {
     }
 }
 
+/// What to try; the parser says where it gave up, which is often behind the cause.
+const SYNTAX: &str = "check brackets, quotes and indentation here and on the line before";
+
 /// The parser's words without the text it quotes, which could be a secret.
 fn plain(info: &str) -> String {
     info.split(['\'', '"', '`']).step_by(2).collect::<Vec<_>>().join("...")
@@ -45,7 +49,14 @@ fn plain(info: &str) -> String {
 
 enum Open {
     List(Vec<Node>),
-    Map { entries: Vec<Entry>, key: Option<(String, At)>, skip: bool },
+    Map {
+        entries: Vec<Entry>,
+        /// Keys seen, and the lines they are on.
+        seen: BTreeMap<String, u32>,
+        key: Option<(String, At)>,
+        /// The key was refused; its value goes with it.
+        skip: bool,
+    },
 }
 
 /// A collection that is not closed yet.
@@ -81,7 +92,11 @@ impl Tree<'_> {
             }
             Event::SequenceStart(anchor, _) => return self.open(Open::List(Vec::new()), at, anchor),
             Event::MappingStart(anchor, _) => {
-                return self.open(Open::Map { entries: Vec::new(), key: None, skip: false }, at, anchor);
+                return self.open(
+                    Open::Map { entries: Vec::new(), seen: BTreeMap::new(), key: None, skip: false },
+                    at,
+                    anchor,
+                );
             }
             Event::SequenceEnd | Event::MappingEnd => return self.close(span.end),
             Event::Scalar(text, style, anchor, tag) => {
@@ -153,15 +168,19 @@ impl Tree<'_> {
         if anchor != 0 {
             self.anchors.insert(anchor, (node.clone(), nodes, depth));
         }
+        let suspect = self.inside_suspect();
         let Some(Level { open, .. }) = self.stack.last_mut() else {
             self.root = Some(node);
             return Flow::Continue(());
         };
         match open {
             Open::List(items) => items.push(node),
-            Open::Map { entries, key, skip } => match key.take() {
+            Open::Map { entries, seen, key, skip } => match key.take() {
                 Some((key, at)) => {
-                    if !std::mem::take(skip) {
+                    if std::mem::take(skip) {
+                        // Nothing will look at it, so nothing else would find a secret in it.
+                        node.suspects(if suspect { "secret" } else { &key }, &mut |at| self.report.mask(at));
+                    } else {
                         entries.push(Entry { key, at, value: node, aliased: false });
                     }
                 }
@@ -170,16 +189,25 @@ impl Tree<'_> {
                         self.report.error("syntax", node.at, "a key that is not text", "use a plain word as the key");
                         return Flow::Break(());
                     };
-                    if let Some(first) = entries.iter().find(|e| e.key == scalar.text) {
-                        let message = format!("`{}` is given twice; first on line {}", scalar.text, first.at.line);
+                    if let Some(first) = seen.get(&scalar.text) {
+                        let message = format!("`{}` is given twice; first on line {}", scalar.text, first);
                         self.report.error("duplicate-key", node.at, message, "keep one of the two");
                         *skip = true;
+                    } else {
+                        seen.insert(scalar.text.clone(), node.at.line);
                     }
                     *key = Some((scalar.text, node.at));
                 }
             },
         }
         Flow::Continue(())
+    }
+
+    /// Whether a value is about to be dropped below a key that could hold a secret.
+    fn inside_suspect(&self) -> bool {
+        let key = |level: &Level| matches!(&level.open, Open::Map { key: Some((key, _)), .. } if may_hold_secret(key));
+        let dropped = matches!(self.stack.last(), Some(Level { open: Open::Map { skip: true, .. }, .. }));
+        dropped && self.stack.iter().any(key)
     }
 
     fn too_deep(&mut self, at: At) -> Flow {

@@ -1,0 +1,260 @@
+//! Every diagnostic, as a person sees it.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use config::diag::IDS;
+use config::{Diagnostic, Format, Override, Severity, Source};
+
+/// What is found in `text`, errors or warnings.
+fn found(text: &str) -> Vec<Diagnostic> {
+    match config::parse(text, "attache.yaml", Format::Yaml) {
+        Ok(loaded) => loaded.warnings,
+        Err(found) => found,
+    }
+}
+
+fn ids(found: &[Diagnostic]) -> Vec<&'static str> {
+    found.iter().map(|d| d.id).collect()
+}
+
+/// What is found with `env` and one flag over the embedded default.
+fn overridden(env: &[(&str, &str)], flags: &[(&str, &str)]) -> Vec<Diagnostic> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("attache.yaml");
+    std::fs::write(&path, "default: pass\n").unwrap();
+    let env = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    let flag = |(path, value): &(&str, &str)| Override {
+        origin: "flag --set".to_owned(),
+        path: (*path).to_owned(),
+        value: (*value).to_owned(),
+    };
+    let source = Source { path: Some(path), env, overrides: flags.iter().map(flag).collect() };
+    match config::load(&source) {
+        Ok(loaded) => loaded.warnings,
+        Err(found) => found,
+    }
+}
+
+/// What is found in a file with these bytes, under a fixed name.
+fn file(bytes: Option<&[u8]>) -> Vec<Diagnostic> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("attache.yaml");
+    if let Some(bytes) = bytes {
+        std::fs::write(&path, bytes).unwrap();
+    }
+    let mut found = config::load(&Source { path: Some(path), ..Source::default() }).unwrap_err();
+    found.iter_mut().for_each(|d| d.file = "attache.yaml".to_owned());
+    found
+}
+
+const ROUTE: &str = "routes:\n  - match: a.com\n    to: https://a.com\n    ";
+
+fn cases() -> Vec<(&'static str, Vec<Diagnostic>)> {
+    let route = |rest: &str| found(&format!("{ROUTE}{rest}\n"));
+    let deep = format!("routes: {}{}", "[".repeat(64), "]".repeat(64));
+    let bomb = "a: &a [x, x, x, x, x, x, x, x, x, x]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a, *a, *a]\n\
+                c: &c [*b, *b, *b, *b, *b, *b, *b, *b, *b, *b]\nd: &d [*c, *c, *c, *c, *c, *c, *c, *c, *c, *c]\n\
+                e: &e [*d, *d, *d, *d, *d, *d, *d, *d, *d, *d]\nf: &f [*e, *e, *e, *e, *e, *e, *e, *e, *e, *e]\n";
+    let toml = |text| config::parse(text, "attache.toml", Format::Toml).unwrap_err();
+    vec![
+        ("unknown key with a near name", route("tiemout: 2s")),
+        ("unknown key of a later version", route("hedge: true")),
+        ("unknown key in TOML", toml("[log]\nlevle = \"info\"\n")),
+        ("wrong type", route("timeout: [1s]")),
+        ("wrong type: nothing", found("routes:\n")),
+        ("wrong type: quoted number", found("workers: \"2\"\n")),
+        ("missing key", found("routes:\n  - to: https://a.com\n")),
+        ("missing one of several", route("auth: { bearer: {} }")),
+        ("bad value: duration without a unit", found("drain: 30\n")),
+        ("bad value: word", route("balance: p2x")),
+        ("bad value: URL without a scheme", found("routes:\n  - match: a.com\n    to: a.com\n")),
+        ("bad value: password in a URL", found("routes:\n  - match: a.com\n    to: https://u:hunter2@a.com\n")),
+        ("bad value: regular expression", found("routes:\n  - match: { path: \"~(a\" }\n")),
+        ("bad value: hop-by-hop header", route("headers: { request: { set: { connection: close } } }")),
+        ("bad value: header value", route("headers: { request: { set: { x-a: \"a\\nb\" } } }")),
+        ("bad value: address without a port", found("listen: 127.0.0.1\n")),
+        ("out of range: number", route("retry: 0")),
+        ("out of range: below its neighbour", route("breaker: { open: 10s, max_open: 5s }")),
+        ("duplicate key", found("drain: 1s\nlog: info\ndrain: 2s\nlog: debug\n")),
+        ("duplicate key by alias", route("timeout: { total: 5s, request: 6s }")),
+        ("duplicate key in TOML", toml("drain = \"1s\"\ndrain = \"2s\"\n")),
+        ("syntax", found("routes: [\n")),
+        ("syntax in TOML", toml("routes = [\n")),
+        ("too deep", found(&deep)),
+        ("too many aliases", found(bomb)),
+        ("literal secret", route("auth: { bearer: hunter2 }")),
+        ("literal credential", route("headers: { request: { set: { authorization: Bearer hunter2 } } }")),
+        ("open listener", found("listen: 0.0.0.0:4780\n")),
+        ("exposed admin", found("admin: 0.0.0.0:4781\n")),
+        ("duplicate address", found("listen: 127.0.0.1:4781\n")),
+        ("duplicate name", found("routes:\n  - { name: a, match: a.com }\n  - { name: a, match: b.com }\n")),
+        (
+            "unknown upstream",
+            found(
+                "upstreams: [{ name: stock, endpoints: http://a.com }]\nroutes: [{ match: a.com, to: upstream:stok }]\n",
+            ),
+        ),
+        ("unused upstream", found("upstreams: [{ name: stock, endpoints: http://a.com }]\n")),
+        (
+            "mixed schemes",
+            found(
+                "upstreams: [{ name: a, endpoints: [http://a.com, https://b.com] }]\n\
+                 routes: [{ match: a.com, to: upstream:a }]\n",
+            ),
+        ),
+        ("exclusive keys", route("respond: 204")),
+        ("misplaced key", found("default: { action: deny, retry: 2 }\n")),
+        ("incomplete TLS", route("tls: { cert: /c.pem }")),
+        (
+            "plaintext auth",
+            found("routes:\n  - match: a.com\n    to: http://a.com\n    auth: { bearer: { env: T } }\n"),
+        ),
+        (
+            "plaintext auth by the client's scheme",
+            found("routes:\n  - match: a.com\n    auth: { bearer: { env: T } }\n"),
+        ),
+        (
+            "plaintext auth to an upstream",
+            found(
+                "upstreams: [{ name: a, endpoints: http://a.com }]\n\
+                 routes: [{ match: a.com, to: upstream:a, auth: { bearer: { env: T } } }]\n",
+            ),
+        ),
+        ("unbounded auth", found("default: { auth: { bearer: { env: T } } }\n")),
+        ("shadowed route", found("routes:\n  - match: \"*.a.com\"\n  - match: x.a.com\n")),
+        ("no effect", route("browser_origins: https://b.com")),
+        ("attempt exceeds total", route("timeout: { attempt: 20s, total: 10s }")),
+        ("gateway attempts", route("retry: { codes: [503], attempts: 2 }")),
+        ("unknown variable", overridden(&[("ATTACHE_LISTN", "hunter2")], &[])),
+        ("bad value from a variable", overridden(&[("ATTACHE_DRAIN", "soon")], &[])),
+        ("bad override", overridden(&[], &[("routes[0].retyr", "3")])),
+        ("no file", file(None)),
+        ("not UTF-8", file(Some(b"drain: \xff"))),
+        ("too large", file(Some(&vec![b'#'; (1 << 20) + 1]))),
+    ]
+}
+
+#[test]
+fn every_id_has_its_text() {
+    let mut seen = BTreeSet::new();
+    let mut out = String::new();
+    for (title, found) in cases() {
+        assert!(!found.is_empty(), "{title}");
+        let _ = writeln!(out, "## {title}\n");
+        for diagnostic in found {
+            seen.insert(diagnostic.id);
+            let _ = writeln!(out, "{diagnostic}\n");
+        }
+    }
+
+    let all: BTreeSet<_> = IDS.iter().copied().collect();
+    assert_eq!(seen, all, "an id without a case, or a case without an id");
+    insta::assert_snapshot!(out);
+}
+
+#[test]
+fn all_mistakes_come_at_once_in_the_order_of_the_text() {
+    let found = found(
+        "drain: 5\nlisten: 0.0.0.0:4780\nlog: { levle: debug }\nroutes:\n  - match: a.com\n    to: upstream:x\n    \
+         retry: { attempts: many }\n  - to: https://b.com\n    tls: { key: /k }\n",
+    );
+
+    let expected = [
+        "bad-value",
+        "open-listener",
+        "unknown-key",
+        "unknown-upstream",
+        "wrong-type",
+        "missing-key",
+        "incomplete-tls",
+    ];
+    assert_eq!(ids(&found), expected);
+    let lines: Vec<_> = found.iter().map(|d| d.line).collect();
+    assert_eq!(lines, [1, 2, 3, 6, 7, 8, 9]);
+}
+
+#[test]
+fn no_text_of_a_secret_is_ever_shown() {
+    let secrets = [
+        "auth: { bearer: hunter2 }",
+        "auth: hunter2",
+        "auth: { bearer: [hunter2] }",
+        "auth: { bearer: {hunter2} }",
+        "auth: { bearer: { file: [hunter2] } }",
+        "auth: { bearer: { env: \"$hunter2!\" } }",
+        "auth: { token: hunter2 }",
+        "auth: { token: hunter2, bearer: { fiel: /a } }",
+        "auth: { basic: { user: me, password: hunter2 } }",
+        "auth: { basic: { user: \"me:hunter2\", password: { env: A } } }",
+        "auth: { header: { name: X-Key, value: hunter2 } }",
+        "auth:\n      bearer: |\n        hunter2\n    retyr: 3",
+        "auth: { bearer: hunter2",
+        "auth: { bearer: hunter2: x }",
+        "auth: { bearer: \"hunter2 }",
+        "headers: { request: { set: { authorization: hunter2, connection: x } } }",
+        "headers: { request: { set: { x-a: \"hunter2\\u0007\" } } }",
+        "auth: { bearer: { file: /a }, bearer: hunter2 }",
+        "auth: { x: { file: /a }, x: hunter2 }",
+        "auht: { bearer: hunter2 }",
+        "auht: hunter2",
+        "hedge: { token: [hunter2] }",
+        "token: hunter2",
+        "bearer: hunter2",
+        "retry: [{ auth: { bearer: hunter2 } }]",
+        "headers: [{ authorization: hunter2 }]",
+        "auth: { bearer: hunter2 }\n---\n",
+        "auth: { bearer: hunter2, x: [[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]] }",
+        "rewrite: { host: \"me:hunter2@a.com\" }",
+        "browser_origins: https://me:hunter2@a.com",
+    ];
+    for secret in secrets {
+        let found = found(&format!("{ROUTE}{secret}\n"));
+        assert!(!found.is_empty(), "{secret}");
+        for diagnostic in found {
+            let shown = format!("{diagnostic}\n{}", serde_json::to_string(&diagnostic).unwrap());
+            assert!(!shown.contains("hunter2"), "{secret}\n{shown}");
+        }
+    }
+}
+
+#[test]
+fn a_diagnostic_is_stable_json() {
+    let found = found("drian: 1s\n");
+
+    let json = serde_json::to_value(&found[0]).unwrap();
+    let expected = serde_json::json!({
+        "id": "unknown-key", "severity": "error", "file": "attache.yaml", "line": 1, "column": 1,
+        "message": "unknown key `drian` in config",
+        "snippet": {"text": "drian: 1s", "start": 0, "length": 5},
+        "help": "did you mean `drain`?",
+    });
+    assert_eq!(json, expected);
+}
+
+#[test]
+fn warnings_do_not_refuse_a_configuration() {
+    let found = found("routes:\n  - match: \"*\"\n  - match: a.com\n");
+
+    assert_eq!(ids(&found), ["shadowed-route"]);
+    assert_eq!(found[0].severity, Severity::Warning);
+}
+
+#[test]
+fn a_route_that_could_not_be_read_shadows_nothing() {
+    let found = found("routes:\n  - match: { host: \"a b\" }\n  - match: a.com\n");
+
+    assert_eq!(ids(&found), ["bad-value"]);
+}
+
+#[test]
+fn keys_of_later_versions_are_unknown() {
+    for key in ["limit", "health", "hedge", "fallback", "fault", "mirror", "allow", "intercept"] {
+        assert_eq!(ids(&found(&format!("{ROUTE}{key}: 1\n"))), ["unknown-key"], "{key}");
+    }
+    for key in ["parent", "tracing"] {
+        assert_eq!(ids(&found(&format!("{key}: 1\n"))), ["unknown-key"], "{key}");
+    }
+}

@@ -1,0 +1,89 @@
+//! Puts the upstream's credential on an attempt.
+//!
+//! The value is read from the cell per attempt, so a rotated secret applies to the next one. What the client
+//! sent under the same name is replaced: it was meant for us or is stale. Without a value nothing is sent at
+//! all: an upstream's 401 would hide that the secret is what is missing.
+//!
+//! Cost: one shared read and one header insertion; no box.
+
+pub mod secret;
+
+use exchange::{ArcService, Body, Error, ErrorKind, ResponseFuture};
+use http::Request;
+use http::header::HeaderName;
+use tower::Layer;
+
+pub use self::secret::Secret;
+
+/// Where the credential goes.
+#[derive(Clone, Debug)]
+pub struct Params {
+    /// `authorization`, or the name the upstream wants.
+    pub header: HeaderName,
+}
+
+/// Adds what `secret` holds to every request, or refuses it with `credential`.
+pub fn layer(params: Params, secret: Secret) -> impl Layer<ArcService, Service = ArcService> {
+    tower::layer::layer_fn(move |inner| {
+        ArcService::new(Credentials { inner, header: params.header.clone(), secret: secret.clone() })
+    })
+}
+
+struct Credentials {
+    inner: ArcService,
+    header: HeaderName,
+    secret: Secret,
+}
+
+impl Credentials {
+    fn handle(&self, mut request: Request<Body>) -> ResponseFuture {
+        let Some(value) = self.secret.get() else {
+            let detail = format!("the secret for the header {} is not loaded", self.header);
+            return ResponseFuture::refuse(Error::new(ErrorKind::Credential).with_detail(detail));
+        };
+        request.headers_mut().insert(self.header.clone(), value);
+        self.inner.call(request)
+    }
+}
+
+exchange::by_reference!(Credentials);
+
+#[cfg(test)]
+mod tests {
+    use http::header::{AUTHORIZATION, HeaderValue};
+
+    use super::*;
+    use crate::testing::{Bottom, get, status};
+
+    #[tokio::test]
+    async fn replaces_what_the_client_sent_and_follows_a_rotation() {
+        let (bottom, secret) = (Bottom::default(), Secret::default());
+        let service = bottom.under(layer(Params { header: AUTHORIZATION }, secret.clone()));
+        for token in ["one", "two"] {
+            secret.set(Some(secret::bearer(token).expect("a token")));
+            let mut request = get("https://a.test/");
+            request.headers_mut().append(AUTHORIZATION, HeaderValue::from_static("Bearer client"));
+            request.headers_mut().append(AUTHORIZATION, HeaderValue::from_static("Bearer again"));
+
+            assert_eq!(status(service.call(request)).await, 200);
+        }
+
+        for (seen, expected) in bottom.seen().into_iter().zip(["Bearer one", "Bearer two"]) {
+            let values: Vec<_> = seen.headers.get_all(AUTHORIZATION).iter().collect();
+            assert_eq!(values, [expected]);
+            assert!(values[0].is_sensitive());
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_sent_without_it() {
+        let (bottom, secret) = (Bottom::default(), Secret::default());
+        let service = bottom.under(layer(Params { header: AUTHORIZATION }, secret.clone()));
+        secret.set(Some(secret::bearer("t").expect("a token")));
+        secret.set(None);
+
+        let error = service.call(get("https://a.test/")).await.expect_err("a failure");
+
+        assert_eq!((error.kind, bottom.calls()), (ErrorKind::Credential, 0));
+    }
+}

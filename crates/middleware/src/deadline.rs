@@ -1,0 +1,234 @@
+//! The total deadline: one timer owns the request.
+//!
+//! It is written into the `Exchange`, where everything below reads what is left, and it drops all of it when
+//! the time is over: queue, backoff and attempt alike. A route's total time ends at the response head, so
+//! that slow streams are not cut; a `grpc-timeout` bounds the whole call and so the body as well. Nothing but
+//! the timer is added: the inner future is polled first, and the timer registers only once that has to wait.
+//!
+//! Cost: one box for the future; with `grpc-timeout` one more for the body. None without any deadline.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use exchange::service::Outcome;
+use exchange::{ArcService, Body, Error, ErrorKind, Exchange, ResponseFuture, Sent, clock};
+use http::Request;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use policy::Tick;
+use tokio::time::Sleep;
+use tower::Layer;
+
+use crate::grpc_timeout;
+
+/// What a deadline is made of.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Params {
+    /// From the complete request head to the response head; `None` leaves only what the request itself asks for.
+    pub total: Option<Duration>,
+}
+
+/// Bounds the whole of a request, however many attempts it takes.
+pub fn layer(params: Params) -> impl Layer<ArcService, Service = ArcService> {
+    tower::layer::layer_fn(move |inner| ArcService::new(Deadline { inner, total: params.total }))
+}
+
+struct Deadline {
+    inner: ArcService,
+    total: Option<Duration>,
+}
+
+impl Deadline {
+    fn handle(&self, request: Request<Body>) -> ResponseFuture {
+        let exchange = Exchange::of(&request);
+        let started = exchange.head.started;
+        if let Some(total) = self.total {
+            exchange.shorten_deadline(started + total);
+        }
+        let stream = grpc(exchange, &request).map(|timeout| started + timeout);
+        if let Some(at) = stream {
+            exchange.shorten_deadline(at);
+        }
+        match exchange.deadline() {
+            None => self.inner.call(request),
+            Some(at) => ResponseFuture::new(within(at, stream, self.inner.call(request))),
+        }
+    }
+}
+
+exchange::by_reference!(Deadline);
+
+fn grpc(exchange: &Arc<Exchange>, request: &Request<Body>) -> Option<Duration> {
+    exchange.head.grpc.then(|| request.headers().get(grpc_timeout::NAME).and_then(grpc_timeout::parse)).flatten()
+}
+
+async fn within(at: Tick, stream: Option<Tick>, inner: ResponseFuture) -> Outcome {
+    let outcome = tokio::time::timeout_at(clock::instant(at), inner).await.unwrap_or_else(|_| Err(expired()));
+    match (outcome, stream) {
+        (Ok(response), Some(at)) => Ok(response.map(|body| match body.is_end_stream() {
+            true => body,
+            false => Body::boxed(Timed { body, at, timer: None }),
+        })),
+        (outcome, _) => outcome,
+    }
+}
+
+fn expired() -> Error {
+    Error::new(ErrorKind::Deadline).with_sent(Sent::Maybe)
+}
+
+/// A body that fails at a point in time; its timer is made at the first wait.
+struct Timed {
+    body: Body,
+    at: Tick,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl HttpBody for Timed {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let this = &mut *self;
+        if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) {
+            return Poll::Ready(frame);
+        }
+        let at = this.at;
+        let timer = this.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(clock::instant(at))));
+        std::task::ready!(timer.as_mut().poll(cx));
+        this.body = Body::empty();
+        Poll::Ready(Some(Err(expired())))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{FutureExt, StreamExt, stream};
+    use http::{HeaderValue, Method};
+    use http_body_util::{BodyExt, StreamBody};
+
+    use super::*;
+    use crate::testing::{self, Bottom, get, record, request_with, silent, status};
+
+    const TOTAL: Params = Params { total: Some(Duration::from_secs(2)) };
+
+    fn call(timeout: &'static str) -> Request<Body> {
+        let mut request = request_with(Method::POST, "http://a.test/x", |head| head.grpc = true);
+        request.headers_mut().insert(grpc_timeout::NAME, HeaderValue::from_static(timeout));
+        request
+    }
+
+    /// One chunk, then silence.
+    fn stalling() -> http::Response<Body> {
+        let first = stream::iter([Ok(Frame::data(Bytes::from_static(b"a")))]);
+        testing::response(200).map(|_| Body::boxed(StreamBody::new(first.chain(stream::pending()))))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_upstream_is_given_up_at_the_deadline() {
+        let service = layer(TOTAL).layer(silent());
+        let start = clock::now();
+
+        let error = service.call(get("http://a.test/")).await.expect_err("a failure");
+
+        assert_eq!(error.kind, ErrorKind::Deadline);
+        let took = clock::now().since(start);
+        assert!((2000..2010).contains(&took.as_millis()), "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_spent_before_this_layer_counts() {
+        let service = layer(TOTAL).layer(silent());
+        let request = get("http://a.test/");
+        tokio::time::advance(Duration::from_millis(1500)).await;
+        let start = clock::now();
+
+        service.call(request).await.expect_err("a failure");
+
+        assert!(clock::now().since(start) < Duration::from_millis(510));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_record_shows_the_deadline_and_the_earlier_one_stays() {
+        let service = Bottom::default().under(layer(TOTAL));
+        let request = get("http://a.test/");
+        let exchange = record(&request);
+        exchange.shorten_deadline(exchange.head.started + Duration::from_secs(1));
+
+        assert_eq!(status(service.call(request)).await, 200);
+
+        assert_eq!(exchange.deadline(), Some(exchange.head.started + Duration::from_secs(1)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_total_time_ends_at_the_response_head() {
+        let service = Bottom::default().then(|| Ok(stalling())).under(layer(TOTAL));
+        let mut body = service.call(get("http://a.test/")).await.expect("a response").into_body();
+        body.frame().await.expect("a frame").expect("data");
+
+        let next = tokio::time::timeout(Duration::from_secs(3600), body.frame()).await;
+
+        assert!(next.is_err(), "the stream goes on");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_grpc_timeout_covers_the_body() {
+        let service = Bottom::default().then(|| Ok(stalling())).under(layer(Params::default()));
+        let request = call("500m");
+        let exchange = record(&request);
+
+        let mut body = service.call(request).await.expect("a response").into_body();
+        body.frame().await.expect("a frame").expect("data");
+        let error = body.frame().await.expect("a frame").expect_err("a failure");
+
+        assert_eq!(error.kind, ErrorKind::Deadline);
+        assert_eq!(exchange.deadline(), Some(exchange.head.started + Duration::from_millis(500)));
+        assert!(body.frame().await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_grpc_timeout_counts_only_for_grpc_and_only_if_well_formed() {
+        let service = Bottom::default().under(layer(Params::default()));
+        let mut plain = get("http://a.test/");
+        plain.headers_mut().insert(grpc_timeout::NAME, HeaderValue::from_static("1S"));
+        let malformed = call("1 second");
+        let records = [record(&plain), record(&malformed)];
+
+        for request in [plain, malformed] {
+            assert_eq!(status(service.call(request)).await, 200);
+        }
+
+        assert!(records.iter().all(|exchange| exchange.deadline().is_none()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_running_is_dropped_at_the_deadline() {
+        let alive = Arc::new(());
+        let running = Arc::clone(&alive);
+        let inner = ArcService::foreign(tower::service_fn(move |_: Request<Body>| {
+            let held = Arc::clone(&running);
+            async move {
+                std::future::pending::<()>().await;
+                drop(held);
+                Err(Error::new(ErrorKind::Internal))
+            }
+        }));
+        let mut future = layer(TOTAL).layer(inner).call(get("http://a.test/"));
+
+        assert!((&mut future).now_or_never().is_none());
+        let during = Arc::strong_count(&alive);
+        future.await.expect_err("a failure");
+
+        assert_eq!((during, Arc::strong_count(&alive)), (2, 1));
+    }
+}

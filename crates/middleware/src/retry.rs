@@ -1,0 +1,243 @@
+//! Tries again where that is safe, wanted and affordable.
+//!
+//! Whether a result may be repeated is decided in `rules`; what is left here is whether there is another try, a
+//! body to send, time to wait and budget, in that order, so that a retry refused for anything else costs no
+//! budget. Whatever stops the retries, the client gets the last real result, never a report about retrying.
+//! A response that is given up is dropped before the wait: its connection must not idle through a backoff.
+//!
+//! A body is read for the first attempt as the client sends it and kept up to a cap meanwhile; once it outgrew
+//! the cap, there is no further attempt. `Retry-After` (429, 503) is obeyed, plus the backoff's jitter, since
+//! everybody was told the same moment. If it outlasts the deadline, or `PATIENCE` where there is none, the
+//! client gets the response at once and can wait better than we can.
+//!
+//! Cost: a deposit for every request. For those that may be repeated, one box and a copy of the head, the
+//! header map above all: an attempt consumes its request, so the copy must be made before it is known to be
+//! needed. With a body, one shared buffer.
+
+mod after;
+mod rules;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use exchange::body::Replay;
+use exchange::exchange::Upload;
+use exchange::service::Outcome;
+use exchange::{ArcService, Body, Error, Exchange, Random, Repeat, ResponseFuture, clock};
+use http::{Extensions, HeaderMap, Method, Request, Uri, Version};
+use http_body::Body as _;
+use policy::budget::Budget;
+use tower::Layer;
+
+use self::rules::Verdict;
+pub use self::rules::{Conditions, Params};
+
+/// How long a `Retry-After` is waited for without a total deadline.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What retries of several routes and workers share.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// Of the destination.
+    pub budgets: Budgets,
+    /// Of the worker.
+    pub random: Random,
+}
+
+/// Whose budget a retry is paid from.
+#[derive(Clone)]
+pub enum Budgets {
+    /// All requests of the route go to one upstream.
+    One(Arc<Budget>),
+    /// Each request's destination has its own.
+    Of(Arc<dyn Fn(&Exchange) -> Arc<Budget> + Send + Sync>),
+}
+
+impl Budgets {
+    fn of(&self, exchange: &Exchange) -> Arc<Budget> {
+        match self {
+            Self::One(budget) => Arc::clone(budget),
+            Self::Of(find) => find(exchange),
+        }
+    }
+}
+
+impl std::fmt::Debug for Budgets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::One(_) => "Budgets::One",
+            Self::Of(_) => "Budgets::Of",
+        })
+    }
+}
+
+/// Repeats attempts by `params`.
+pub fn layer(params: Params, state: State) -> impl Layer<ArcService, Service = ArcService> {
+    let policy = Arc::new(Policy { params, state });
+    tower::layer::layer_fn(move |inner| ArcService::new(Retry { inner, policy: Arc::clone(&policy) }))
+}
+
+struct Retry {
+    inner: ArcService,
+    policy: Arc<Policy>,
+}
+
+impl Retry {
+    fn handle(&self, mut request: Request<Body>) -> ResponseFuture {
+        let Policy { params, state } = &*self.policy;
+        let exchange = Exchange::of(&request);
+        let budget = state.budgets.of(exchange);
+        budget.deposit(&params.budget, exchange.head.started);
+        let safe = params.is_safe(request.method(), request.headers());
+        let tunnel = exchange.head.upgrade || request.method() == Method::CONNECT;
+        let empty = request.body().is_end_stream();
+        if !params.may_repeat(safe, exchange.head.grpc) || (tunnel && !empty) {
+            return self.inner.call(request);
+        }
+
+        let original = Original::of(&request);
+        let replay = (!empty).then(|| Replay::new(std::mem::take(request.body_mut()), params.body_limit));
+        if let Some(body) = replay.as_ref().and_then(Replay::body) {
+            *request.body_mut() = body;
+        }
+        let repeat =
+            Run { inner: self.inner.clone(), policy: Arc::clone(&self.policy), budget, original, replay, safe };
+        ResponseFuture::new(repeat.run(self.inner.call(request)))
+    }
+}
+
+exchange::by_reference!(Retry);
+
+struct Policy {
+    params: Params,
+    state: State,
+}
+
+/// A request that may have to be made again.
+struct Run {
+    inner: ArcService,
+    policy: Arc<Policy>,
+    budget: Arc<Budget>,
+    original: Original,
+    /// Absent for an empty body.
+    replay: Option<Replay>,
+    safe: bool,
+}
+
+impl Run {
+    async fn run(self, first: ResponseFuture) -> Outcome {
+        let mut outcome = first.await;
+        let mut cause: Option<Error> = None;
+        let mut made = 1;
+        loop {
+            let again = self.wait(&outcome, made).and_then(|wait| Some((wait, self.request()?)));
+            let Some((wait, request)) = again else { return real(outcome, cause) };
+            // Drops a response, and with it its connection.
+            cause = outcome.err();
+            if !wait.is_zero() {
+                Box::pin(tokio::time::sleep(wait)).await;
+            }
+            outcome = self.inner.call(request).await;
+            made += 1;
+        }
+    }
+
+    /// How long to wait for the next attempt; `None` for none, noting why if it was wanted.
+    fn wait(&self, outcome: &Outcome, made: u32) -> Option<Duration> {
+        let Policy { params, state } = &*self.policy;
+        let exchange = &self.original.exchange;
+        let now = clock::now();
+        let after = outcome.as_ref().ok().and_then(|response| after::asked(response, now));
+        match params.verdict(outcome, after, self.safe, exchange.head.grpc) {
+            Verdict::Final => return None,
+            Verdict::Unsafe => return self.denied("not_idempotent"),
+            Verdict::Repeat => {}
+        }
+        if exchange.upload() == Upload::Broken {
+            return None;
+        }
+        if made >= params.attempts {
+            return self.denied("attempts");
+        }
+        if self.replay.as_ref().is_some_and(|replay| !replay.is_whole()) {
+            return self.denied("body_too_large");
+        }
+        let delay = state.random.with(|rng| params.backoff.delay(made - 1, rng));
+        let wait = after.unwrap_or_default() + delay;
+        let left = exchange.remaining(now);
+        if after.is_some_and(|after| left.map_or(after > PATIENCE, |left| wait >= left)) {
+            return self.denied("retry_after");
+        }
+        if left.is_some_and(|left| wait >= left) {
+            return self.denied("deadline");
+        }
+        if !self.budget.withdraw(&params.budget, now) {
+            return self.denied("budget");
+        }
+        Some(wait)
+    }
+
+    fn denied(&self, why: &'static str) -> Option<Duration> {
+        self.original.exchange.set_retry_denied(why);
+        None
+    }
+
+    fn request(&self) -> Option<Request<Body>> {
+        let body = match &self.replay {
+            Some(replay) => replay.body()?,
+            None => Body::empty(),
+        };
+        Some(self.original.request(body))
+    }
+}
+
+/// What failed for real, rather than that there was nobody left to ask again.
+fn real(outcome: Outcome, cause: Option<Error>) -> Outcome {
+    match (outcome, cause) {
+        (Err(error), Some(cause)) if error.kind.repeat() == Repeat::Elsewhere => Err(cause),
+        (outcome, _) => outcome,
+    }
+}
+
+/// A request's head as it came from above.
+struct Original {
+    method: Method,
+    uri: Uri,
+    version: Version,
+    headers: HeaderMap,
+    exchange: Arc<Exchange>,
+    /// Whatever else there is, an `OnUpgrade` for instance; mostly nothing.
+    extensions: Option<Box<Extensions>>,
+}
+
+impl Original {
+    fn of(request: &Request<Body>) -> Self {
+        let extensions = request.extensions();
+        Self {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            version: request.version(),
+            headers: request.headers().clone(),
+            exchange: Arc::clone(Exchange::of(request)),
+            extensions: (extensions.len() > 1).then(|| Box::new(extensions.clone())),
+        }
+    }
+
+    fn request(&self, body: Body) -> Request<Body> {
+        let mut request = Request::new(body);
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.uri.clone();
+        *request.version_mut() = self.version;
+        *request.headers_mut() = self.headers.clone();
+        match &self.extensions {
+            Some(extensions) => *request.extensions_mut() = Extensions::clone(extensions),
+            None => {
+                request.extensions_mut().insert(Arc::clone(&self.exchange));
+            }
+        }
+        request
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,167 @@
+//! The admin API, on the control thread: what the proxy is doing, and the few things that may be asked of it.
+//!
+//! Any web page can reach a port on localhost, so the Host header must be a local name (DNS rebinding) and whatever
+//! changes something needs a header that a page cannot send across origins (CSRF). Secrets never get here: the
+//! model does not hold them.
+
+mod view;
+
+use std::sync::Arc;
+
+use axum::extract::{Query, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use exchange::{Authority, clock};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::control::Control;
+use crate::explain::{explain, offline};
+use crate::listener::accept::Listening;
+use crate::listener::drain::Mode;
+
+/// Sent with whatever changes something.
+const INTENT: &str = "x-attache";
+
+/// Serves admin on a bound socket until the process ends; `only_metrics`: what may be scraped from off the host.
+pub(crate) async fn serve(listening: Listening, control: Arc<Control>, only_metrics: bool) {
+    let routes =
+        Router::new().route("/livez", get(livez)).route("/readyz", get(readyz)).route("/metrics", get(metrics));
+    let routes = if only_metrics {
+        routes
+    } else {
+        routes
+            .route("/", get(index))
+            .route("/api/v1/status", get(status))
+            .route("/api/v1/routes", get(routes_view))
+            .route("/api/v1/upstreams", get(upstreams))
+            .route("/api/v1/config", get(config_view))
+            .route("/api/v1/explain", get(explain_view))
+            .route("/api/v1/reload", post(reload))
+            .route("/api/v1/drain", post(drain))
+            .layer(from_fn_with_state(matches!(listening, Listening::Tcp(_)), guard))
+    };
+    let app = routes.with_state(control);
+    let served = match listening {
+        Listening::Tcp(listener) => match tokio::net::TcpListener::from_std(listener) {
+            Ok(listener) => axum::serve(listener, app).await,
+            Err(error) => Err(error),
+        },
+        Listening::Unix(listener, _unlink) => match tokio::net::UnixListener::from_std(listener) {
+            Ok(listener) => axum::serve(listener, app).await,
+            Err(error) => Err(error),
+        },
+    };
+    if let Err(error) = served {
+        tracing::error!(%error, "admin stopped");
+    }
+}
+
+/// Refuses what did not come from this machine's own tools.
+async fn guard(State(tcp): State<bool>, request: Request, next: Next) -> Response {
+    if tcp && !is_local(request.headers()) {
+        return refused("the Host header is not a local name; use 127.0.0.1 or localhost");
+    }
+    if !request.method().is_safe() && request.headers().get(INTENT).is_none_or(|value| value != "1") {
+        return refused("what changes something needs the header `x-attache: 1`");
+    }
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'"),
+    );
+    response
+}
+
+fn is_local(headers: &HeaderMap) -> bool {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    host.and_then(|host| Authority::parse(host).ok()).is_some_and(|authority| authority.host().is_local())
+}
+
+fn refused(why: &'static str) -> Response {
+    (StatusCode::FORBIDDEN, Json(json!({ "version": 1, "error": why }))).into_response()
+}
+
+async fn index() -> impl IntoResponse {
+    let page = "<!doctype html><meta charset=utf-8><title>Attaché</title><style>body{font:16px/1.6 system-ui,sans-serif;\
+        max-width:40em;margin:4em auto;padding:0 1em;color-scheme:light dark}</style><h1>Attaché</h1><p>Admin of this proxy.\
+        <ul><li><a href=/api/v1/status>status</a><li><a href=/api/v1/routes>routes</a><li><a href=/api/v1/upstreams>upstreams</a>\
+        <li><a href=/api/v1/config>configuration</a><li><a href=/metrics>metrics</a></ul>";
+    ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], page)
+}
+
+async fn livez() -> &'static str {
+    "ok\n"
+}
+
+async fn readyz(State(control): State<Arc<Control>>) -> impl IntoResponse {
+    match control.switch.mode() {
+        Mode::Running => (StatusCode::OK, "ready\n"),
+        Mode::Draining | Mode::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+    }
+}
+
+async fn metrics(State(control): State<Arc<Control>>) -> impl IntoResponse {
+    let text = telemetry::expose::render(&control.house.metrics);
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
+}
+
+async fn status(State(control): State<Arc<Control>>) -> impl IntoResponse {
+    Json(view::status(&control, clock::now()))
+}
+
+async fn routes_view(State(control): State<Arc<Control>>) -> Response {
+    match offline(&control.reloader.current().model) {
+        Ok(offline) => Json(view::routes(&offline)).into_response(),
+        Err(error) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, Json(json!({ "version": 1, "error": error }))).into_response()
+        }
+    }
+}
+
+async fn upstreams(State(control): State<Arc<Control>>) -> impl IntoResponse {
+    Json(view::upstreams(&control, clock::now()))
+}
+
+async fn config_view(State(control): State<Arc<Control>>) -> impl IntoResponse {
+    Json(json!({ "version": 1, "config": control.reloader.loaded().origins.json() }))
+}
+
+#[derive(Deserialize)]
+struct Asked {
+    #[serde(default = "get_method")]
+    method: String,
+    url: String,
+}
+
+fn get_method() -> String {
+    "GET".into()
+}
+
+async fn explain_view(State(control): State<Arc<Control>>, Query(asked): Query<Asked>) -> Response {
+    match explain(&control.reloader.current().model, &asked.method, &asked.url, &[]) {
+        Ok(explanation) => Json(explanation).into_response(),
+        Err(error) => (StatusCode::BAD_REQUEST, Json(json!({ "version": 1, "error": error }))).into_response(),
+    }
+}
+
+async fn reload(State(control): State<Arc<Control>>) -> Response {
+    match control.reloader.reload(clock::now()) {
+        Ok(generation) => Json(json!({ "version": 1, "generation": generation })).into_response(),
+        Err(wrong) => {
+            let errors: Vec<String> = wrong.iter().map(ToString::to_string).collect();
+            (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({ "version": 1, "errors": errors }))).into_response()
+        }
+    }
+}
+
+async fn drain(State(control): State<Arc<Control>>) -> impl IntoResponse {
+    control.switch.set(Mode::Draining);
+    Json(json!({ "version": 1, "draining": true }))
+}

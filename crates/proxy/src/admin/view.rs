@@ -1,0 +1,130 @@
+//! What the admin API says, as plain data.
+
+use exchange::clock;
+use policy::Tick;
+use serde::Serialize;
+
+use crate::control::Control;
+use crate::explain::Offline;
+use crate::listener::drain::Mode;
+
+#[derive(Serialize)]
+pub(super) struct Status {
+    version: u32,
+    product: &'static str,
+    mode: &'static str,
+    uptime_s: f64,
+    config: String,
+    generation: u64,
+    last_reload: Option<LastReload>,
+    listeners: Vec<String>,
+    admin: Option<String>,
+    metrics: Option<String>,
+    workers: usize,
+    client_connections: usize,
+    routes: usize,
+    default: &'static str,
+    breakers_not_closed: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct LastReload {
+    at_unix_s: f64,
+    ok: bool,
+    errors: Vec<String>,
+}
+
+pub(super) fn status(control: &Control, now: Tick) -> Status {
+    let snapshot = control.reloader.current();
+    let open = |state: &std::sync::Arc<upstream::endpoint::State>| {
+        (state.breaker.state() != policy::breaker::State::Closed)
+            .then(|| format!("{} {}", state.label, state.breaker.state().as_str()))
+    };
+    Status {
+        version: 1,
+        product: env!("CARGO_PKG_VERSION"),
+        mode: match control.switch.mode() {
+            Mode::Running => "running",
+            Mode::Draining => "draining",
+            Mode::Stopping => "stopping",
+        },
+        uptime_s: now.since(control.started).as_secs_f64(),
+        config: control.reloader.loaded().source.to_string(),
+        generation: snapshot.generation,
+        last_reload: control.reloader.last().map(|last| LastReload {
+            at_unix_s: clock::wall(last.at).as_secs_f64(),
+            ok: last.outcome.is_ok(),
+            errors: last.outcome.err().unwrap_or_default(),
+        }),
+        listeners: control.listeners.iter().map(ToString::to_string).collect(),
+        admin: control.admin.as_ref().map(ToString::to_string),
+        metrics: control.metrics.as_ref().map(ToString::to_string),
+        workers: control.workers.0.len(),
+        client_connections: control.workers.connections(),
+        routes: snapshot.routes.len(),
+        default: if snapshot.model.default.pass { "pass" } else { "deny" },
+        breakers_not_closed: control.house.state.registry.all().iter().filter_map(open).collect(),
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct Routes {
+    version: u32,
+    routes: Vec<RouteView>,
+}
+
+#[derive(Serialize)]
+struct RouteView {
+    name: String,
+    origin: String,
+    layers: Vec<&'static str>,
+}
+
+pub(super) fn routes(offline: &Offline) -> Routes {
+    let site = offline.site();
+    let mut routes: Vec<RouteView> = site
+        .snapshot()
+        .model
+        .routes
+        .iter()
+        .zip(site.stacks())
+        .map(|(route, stack)| RouteView {
+            name: route.name.clone(),
+            origin: route.origin.clone(),
+            layers: stack.layers.clone(),
+        })
+        .collect();
+    let default = site.default_stack();
+    routes.push(RouteView { name: default.name.to_string(), origin: "default".into(), layers: default.layers.clone() });
+    Routes { version: 1, routes }
+}
+
+#[derive(Serialize)]
+pub(super) struct Upstreams {
+    version: u32,
+    endpoints: Vec<EndpointView>,
+}
+
+#[derive(Serialize)]
+struct EndpointView {
+    upstream: String,
+    endpoint: String,
+    breaker: &'static str,
+    in_flight: u32,
+    connections: u32,
+    latency_ms: f64,
+}
+
+pub(super) fn upstreams(control: &Control, now: Tick) -> Upstreams {
+    let view = |state: &std::sync::Arc<upstream::endpoint::State>| EndpointView {
+        upstream: state.upstream.to_string(),
+        endpoint: state.label.to_string(),
+        breaker: state.breaker.state().as_str(),
+        in_flight: state.inflight.get(),
+        connections: state.connections.get(),
+        latency_ms: state.latency.get(now).as_secs_f64() * 1e3,
+    };
+    let mut endpoints: Vec<_> = control.house.state.registry.all().iter().map(view).collect();
+    endpoints.sort_by(|a, b| (&a.upstream, &a.endpoint).cmp(&(&b.upstream, &b.endpoint)));
+    Upstreams { version: 1, endpoints }
+}

@@ -1,0 +1,199 @@
+//! A checked model becomes a snapshot. This can fail; what comes after cannot.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use config::Model;
+use config::model::{self, Action, Auth, Policy, Scheme, Url};
+use exchange::{Authority, Host};
+use http::{HeaderName, HeaderValue, header, uri};
+use upstream::connect::{Destination, Tls};
+use upstream::endpoint::{Key, Protocol};
+
+use crate::route::Table;
+use crate::snapshot::{Credential, End, Plan, Snapshot, Target};
+use crate::state::{SecretForm, SecretKey, State};
+
+/// The name of the route of hosts that no route names.
+pub const DEFAULT: &str = "_default";
+
+/// What a build needs besides the model.
+pub struct Ground<'a> {
+    /// The process's memory.
+    pub state: &'a State,
+    /// Where we listen.
+    pub own: &'a [SocketAddr],
+    /// Ours in `Via`.
+    pub pseudonym: &'a Arc<str>,
+}
+
+/// Builds a snapshot.
+///
+/// # Errors
+/// Everything that is wrong, one line each, with the place in the configuration.
+pub fn snapshot(model: Model, generation: u64, ground: &Ground<'_>) -> Result<Snapshot, Vec<String>> {
+    let mut wrong = Vec::new();
+    let table = Table::new(&model.routes)
+        .map_err(|(index, error)| wrong.push(format!("{}: match: {error}", model.routes[index].origin)));
+    let mut routes = Vec::with_capacity(model.routes.len());
+    for route in &model.routes {
+        match plan(&model, route, ground.state) {
+            Ok(plan) => routes.push(plan),
+            Err(error) => wrong.push(format!("{}: route `{}`: {error}", route.origin, route.name)),
+        }
+    }
+    let default = tls(&model.default.policy, ground.state).map_err(|error| wrong.push(format!("default: {error}")));
+    let via = HeaderValue::try_from(format!("1.1 {}", ground.pseudonym));
+    match (table, default, via) {
+        (Ok(table), Ok(tls), Ok(via)) if wrong.is_empty() => Ok(Snapshot {
+            generation,
+            table,
+            routes,
+            default: Plan {
+                name: DEFAULT.into(),
+                policy: model.default.policy.clone(),
+                end: End::Hosts { tls },
+                credential: None,
+                prefix: None,
+            },
+            own: ground.own.to_vec(),
+            own_authority: own_authority(ground.own),
+            pseudonym: Arc::clone(ground.pseudonym),
+            via,
+            model,
+        }),
+        _ => Err(wrong),
+    }
+}
+
+fn plan(model: &Model, route: &model::Route, state: &State) -> Result<Plan, String> {
+    Ok(Plan {
+        name: route.name.as_str().into(),
+        policy: route.policy.clone(),
+        credential: credential(&route.policy, state),
+        end: end(model, route, state)?,
+        prefix: match &route.matcher.path {
+            model::PathMatch::Prefix(prefix) => Some(prefix.clone()),
+            _ => None,
+        },
+    })
+}
+
+fn end(model: &Model, route: &model::Route, state: &State) -> Result<End, String> {
+    Ok(match &route.action {
+        Action::Redirect { status, location } => End::Redirect { status: *status, location: location.clone() },
+        Action::Respond { status, headers, body } => {
+            End::Respond { status: *status, headers: headers.clone(), body: body.clone() }
+        }
+        Action::Same => End::Hosts { tls: tls(&route.policy, state)? },
+        Action::Targets(urls) => {
+            let mut targets = Vec::new();
+            for target in urls {
+                let name: Arc<str> = shown(&target.url).into();
+                let endpoint = endpoint(&target.url, &name, &route.policy.tls, state)?;
+                targets.push(Target {
+                    weight: target.weight,
+                    scheme: scheme(target.url.scheme),
+                    authority: Some(authority(&target.url)?),
+                    base: target.url.base.clone(),
+                    endpoints: vec![endpoint],
+                    balance: route.policy.balance,
+                });
+            }
+            let budget = state.budget(&urls.iter().map(|target| shown(&target.url)).collect::<Vec<_>>().join(" "));
+            End::Targets { targets, budget }
+        }
+        Action::Upstream(name) => {
+            let upstream = model.upstreams.iter().find(|upstream| upstream.name == *name);
+            let upstream = upstream.ok_or_else(|| format!("there is no upstream `{name}`"))?;
+            let first = upstream.endpoints.first().ok_or_else(|| format!("upstream `{name}` has no endpoint"))?;
+            let label: Arc<str> = name.as_str().into();
+            let endpoints = upstream
+                .endpoints
+                .iter()
+                .map(|url| endpoint(url, &label, &upstream.tls, state))
+                .collect::<Result<_, _>>()?;
+            let target = Target {
+                weight: None,
+                scheme: scheme(first.scheme),
+                authority: None,
+                base: first.base.clone(),
+                endpoints,
+                balance: upstream.balance,
+            };
+            End::Targets { targets: vec![target], budget: state.budget(name) }
+        }
+    })
+}
+
+fn tls(policy: &Policy, state: &State) -> Result<Tls, String> {
+    state.tls(&policy.tls).map_err(|error| format!("tls: {error}"))
+}
+
+fn endpoint(url: &Url, upstream: &Arc<str>, tls: &model::Tls, state: &State) -> Result<Key, String> {
+    let bracketed = if url.host.contains(':') { format!("[{}]", url.host) } else { url.host.clone() };
+    let host = Host::parse(&bracketed).map_err(|error| format!("`{}`: {error}", url.host))?;
+    let tls = match url.scheme {
+        Scheme::Https => Some(state.tls(tls).map_err(|error| format!("tls: {error}"))?),
+        Scheme::Http | Scheme::H2c => None,
+    };
+    let protocol = if url.scheme == Scheme::H2c { Protocol::H2c } else { Protocol::Http1 };
+    let destination = Destination::new(host, url.port, tls).map_err(|error| error.to_string())?;
+    Ok(Key { upstream: Arc::clone(upstream), destination, protocol })
+}
+
+/// The keys of all secrets a model names.
+pub fn secrets(model: &Model) -> Vec<SecretKey> {
+    let policies = model.routes.iter().map(|route| &route.policy).chain([&model.default.policy]);
+    policies.filter_map(|policy| policy.auth.as_ref()).map(|auth| secret_key(auth).1).collect()
+}
+
+fn credential(policy: &Policy, state: &State) -> Option<Credential> {
+    let (header, key) = secret_key(policy.auth.as_ref()?);
+    Some(Credential { header, secret: state.secret(key) })
+}
+
+fn secret_key(auth: &Auth) -> (HeaderName, SecretKey) {
+    let (header, source, form) = match auth {
+        Auth::Bearer(source) => (header::AUTHORIZATION, source, SecretForm::Bearer),
+        Auth::Basic { user, password } => (header::AUTHORIZATION, password, SecretForm::Basic { user: user.clone() }),
+        Auth::Header { name, prefix, value } => {
+            let name = HeaderName::from_bytes(name.as_bytes()).unwrap_or(header::AUTHORIZATION);
+            (name, value, SecretForm::Header { prefix: prefix.clone() })
+        }
+    };
+    (header, SecretKey { source: source.clone(), form })
+}
+
+const fn default_port(scheme: Scheme) -> u16 {
+    match scheme {
+        Scheme::Https => 443,
+        Scheme::Http | Scheme::H2c => 80,
+    }
+}
+
+fn scheme(scheme: Scheme) -> uri::Scheme {
+    match scheme {
+        Scheme::Https => uri::Scheme::HTTPS,
+        Scheme::Http | Scheme::H2c => uri::Scheme::HTTP,
+    }
+}
+
+/// As it appears in `Host`: without the scheme's own port.
+fn authority(url: &Url) -> Result<uri::Authority, String> {
+    let host = if url.host.contains(':') { format!("[{}]", url.host) } else { url.host.clone() };
+    let text = if url.port == default_port(url.scheme) { host } else { format!("{host}:{}", url.port) };
+    uri::Authority::from_maybe_shared(Bytes::from(text)).map_err(|error| format!("`{}`: {error}", url.host))
+}
+
+fn shown(url: &Url) -> String {
+    if url.host.contains(':') { format!("[{}]:{}", url.host, url.port) } else { format!("{}:{}", url.host, url.port) }
+}
+
+fn own_authority(own: &[SocketAddr]) -> Authority {
+    match own.first() {
+        Some(address) => Authority::new(Host::Ip(address.ip()), Some(address.port())),
+        None => Authority::new(Host::Name("localhost".into()), None),
+    }
+}

@@ -1,0 +1,123 @@
+//! Where a request enters and where every outcome leaves: the only place that turns an `Error` into a response.
+
+mod connect;
+mod finish;
+mod normal;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use exchange::body::Side;
+use exchange::exchange::Upload;
+use exchange::problem::Form;
+use exchange::{Body, Door, Error, ErrorKind, Exchange, Head, ResponseFuture, clock};
+use futures_util::FutureExt;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+
+use self::normal::Normal;
+use crate::listener::conn::Entry;
+use crate::listener::pulse::Pulse;
+use crate::stack::{Site, Stack};
+use crate::worker::Worker;
+
+/// One connection's way into the stack.
+#[derive(Clone)]
+pub struct Edge(Arc<Inner>);
+
+struct Inner {
+    worker: Arc<Worker>,
+    entry: Entry,
+    pulse: Arc<Pulse>,
+}
+
+impl Edge {
+    /// The edge of a connection.
+    pub fn new(worker: Arc<Worker>, entry: Entry, pulse: Arc<Pulse>) -> Self {
+        Self(Arc::new(Inner { worker, entry, pulse }))
+    }
+
+    fn enter(&self, request: Request<Incoming>) -> ResponseFuture {
+        let now = clock::now();
+        let Inner { worker, entry, pulse } = &*self.0;
+        let site = worker.site();
+        let form = Form::accepted(request.headers());
+        let upgrade = request.extensions().get::<OnUpgrade>().is_some();
+        let (mut parts, incoming) = request.into_parts();
+        let on_upgrade = upgrade.then(|| parts.extensions.remove::<OnUpgrade>()).flatten();
+        let id = worker.context().random.with(|rng| rng.u64(..));
+        let normal = normal::of(&mut parts, &incoming, entry, &site, id, now);
+        let Normal { head, refused, named } = normal;
+        let exchange = Arc::new(Exchange::new(head, Some(Arc::clone(pulse) as _)));
+        let mut request = Request::from_parts(parts, body(incoming, &exchange, worker));
+        let found = match refused {
+            Some(error) => Err(error),
+            None => find(&site, &exchange.head, &request, named),
+        };
+        request.extensions_mut().insert(Arc::clone(&exchange));
+        let stack = match &found {
+            Ok(stack) => Arc::clone(stack),
+            Err(_) => Arc::clone(site.default_stack()),
+        };
+        exchange.set_route(Arc::clone(&stack.name));
+        let watch = stack.watch(Arc::clone(&exchange));
+        let leave = finish::Leave { edge: self.clone(), exchange, form, on_upgrade, watch, site };
+        match found {
+            Err(error) => ResponseFuture::ready(Ok(leave.refused(error))),
+            Ok(_) if leave.exchange.head.door == Door::Connect => ResponseFuture::new(connect::serve(leave, request)),
+            Ok(stack) => ResponseFuture::new(pass(leave, stack, request)),
+        }
+    }
+}
+
+/// Through the stack and out again.
+async fn pass(leave: finish::Leave, stack: Arc<Stack>, request: Request<Body>) -> Result<Response<Body>, Error> {
+    let outcome = AssertUnwindSafe(stack.service.call(request)).catch_unwind().await;
+    Ok(match outcome {
+        Ok(Ok(response)) => leave.answered(response),
+        Ok(Err(error)) => leave.refused(error),
+        Err(_) => leave.refused(Error::new(ErrorKind::Internal).with_detail("a panic was caught; please report it")),
+    })
+}
+
+fn find(site: &Site, head: &Head, request: &Request<Body>, named: Option<usize>) -> Result<Arc<Stack>, Error> {
+    if head.door == Door::Connect {
+        return connect::admit(site, head);
+    }
+    let found = match named {
+        Some(index) => site.table().holds(index, head, request.headers()).then_some(index),
+        None => site.table().find(head, request.headers()),
+    };
+    match found {
+        Some(index) => Ok(Arc::clone(&site.stacks()[index])),
+        None if named.is_some() => Err(Error::new(ErrorKind::NoRoute).with_detail("the route's own match refuses it")),
+        None if site.is_own(&head.authority) && !head.door.is_proxy() => {
+            Err(Error::new(ErrorKind::NoRoute).with_detail("this is the proxy itself, and no route serves this host"))
+        }
+        None if site.passes() => Ok(Arc::clone(site.default_stack())),
+        None => Err(Error::new(ErrorKind::NoRoute)
+            .with_detail(format!("no route names {} and the default is deny", head.authority))),
+    }
+}
+
+/// The request body, watched: how far it is, how many bytes, and a limit on silence.
+fn body(incoming: Incoming, exchange: &Arc<Exchange>, worker: &Worker) -> Body {
+    let mut body = Body::incoming(incoming, Side::Client);
+    if !http_body::Body::is_end_stream(&body) {
+        exchange.set_upload(Upload::Running);
+        body.set_idle(worker.limits().body_idle, Side::Client);
+        body.attach(Box::new(finish::Uploading(Arc::clone(exchange))));
+    }
+    body
+}
+
+impl hyper::service::Service<Request<Incoming>> for Edge {
+    type Response = Response<Body>;
+    type Error = Error;
+    type Future = ResponseFuture;
+
+    fn call(&self, request: Request<Incoming>) -> ResponseFuture {
+        self.enter(request)
+    }
+}

@@ -1,0 +1,130 @@
+//! CONNECT: admit, dial, answer 200, then see what is inside.
+//!
+//! To port 80 the answer comes first and every request inside dials for itself. To any other port the dial comes
+//! first, so that a failure is a clear status; plain HTTP inside is then recognised by its first bytes, and anything
+//! else, or silence for 300 ms (server-first protocols), is carried as it is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use exchange::io::Tunnel;
+use exchange::{Body, Error, ErrorKind, Exchange, Head, Io, clock};
+use http::{Request, Response};
+use hyper::upgrade::OnUpgrade;
+
+use super::finish::Leave;
+use crate::bridge::Bridge;
+use crate::listener::conn::{self, Entry};
+use crate::listener::sniff;
+use crate::stack::{Site, Stack};
+use crate::worker::Worker;
+
+/// For the client's first byte.
+const SNIFF: Duration = Duration::from_millis(300);
+/// CONNECT to this port carries plain HTTP.
+const PLAIN: u16 = 80;
+
+/// Whether a tunnel may be made; a route's policies do not apply inside one, so the default's stack is used.
+pub(super) fn admit(site: &Site, head: &Head) -> Result<Arc<Stack>, Error> {
+    let port = head.authority.port_or(443);
+    if !site.connect_ports().iter().any(|(first, last)| (*first..=*last).contains(&port)) {
+        return Err(Error::new(ErrorKind::Forbidden)
+            .with_detail(format!("CONNECT to port {port} is not in `destinations: connect_ports`")));
+    }
+    let named = site.table().names_host(head.authority.host());
+    if !named && !site.passes() {
+        return Err(Error::new(ErrorKind::NoRoute)
+            .with_detail(format!("no route names {} and the default is deny", head.authority)));
+    }
+    Ok(Arc::clone(site.default_stack()))
+}
+
+/// Answers a CONNECT and carries what is inside.
+pub(super) async fn serve(mut leave: Leave, request: Request<Body>) -> Result<Response<Body>, Error> {
+    let Some(client) = leave.on_upgrade.take() else {
+        return Ok(leave.refused(Error::new(ErrorKind::Internal).with_detail("the connection cannot be taken over")));
+    };
+    let head = &leave.exchange.head;
+    if head.authority.port_or(PLAIN) == PLAIN {
+        return Ok(open(leave, client, None));
+    }
+    let stack = Arc::clone(leave.site.default_stack());
+    match stack.service.call(request).await {
+        Err(error) => Ok(leave.refused(error)),
+        Ok(response) => Ok(open(leave, client, Some(response))),
+    }
+}
+
+/// Answers 200 and goes on in a task of its own.
+fn open(leave: Leave, client: OnUpgrade, dialed: Option<Response<Body>>) -> Response<Body> {
+    let Leave { edge, exchange, watch, site, .. } = leave;
+    exchange.answered(200, None, clock::now());
+    let mut owing = dialed.unwrap_or_default();
+    let upstream = owing.extensions_mut().remove::<Tunnel>().and_then(|tunnel| tunnel.take());
+    watch.attach(&mut owing);
+    let inside = Inside {
+        entry: Entry { client: exchange.head.client, tunnel: Some(exchange.head.authority.clone()) },
+        worker: Arc::clone(&edge.0.worker),
+        exchange,
+        owed: owing.into_body(),
+        idle: site.tunnel_idle(),
+        named: site,
+    };
+    tokio::spawn(async move {
+        if let Ok(client) = client.await {
+            inside.serve(client.into(), upstream).await;
+        }
+    });
+    Response::new(Body::empty())
+}
+
+/// An open tunnel.
+struct Inside {
+    entry: Entry,
+    worker: Arc<Worker>,
+    exchange: Arc<Exchange>,
+    owed: Body,
+    idle: Duration,
+    named: Arc<Site>,
+}
+
+impl Inside {
+    async fn serve(self, client: Io, upstream: Option<Io>) {
+        let worker = Arc::clone(&self.worker);
+        let within = if upstream.is_some() { SNIFF } else { worker.limits().first_byte };
+        let served = Box::pin(conn::serve_tunnel(client, self.entry.clone(), Arc::clone(&worker), within)).await;
+        let Err((client, early)) = served else { return };
+        let client = sniff::rewound(client, early.freeze());
+        // To port 80, something that is not HTTP after all: dialed now, through the same stack.
+        let Some(upstream) = upstream else { return self.late(client).await };
+        self.carry(client, upstream, &worker).await;
+    }
+
+    async fn carry(self, client: Io, upstream: Io, worker: &Worker) {
+        let Self { exchange, owed, idle, named, .. } = self;
+        if named.table().names_host(exchange.head.authority.host()) {
+            tracing::info!(host = %exchange.head.authority, "tunnel: the policies of this host's route do not apply inside");
+        }
+        let _open = worker.stats().tunnel();
+        Bridge { client, upstream, exchange, owed, idle }.run(worker.drain()).await;
+    }
+
+    async fn late(self, client: Io) {
+        let mut request = Request::new(Body::empty());
+        *request.method_mut() = http::Method::CONNECT;
+        request.extensions_mut().insert(Arc::clone(&self.exchange));
+        let worker = Arc::clone(&self.worker);
+        match self.named.default_stack().service.call(request).await {
+            Ok(mut response) => {
+                let upstream = response.extensions_mut().remove::<Tunnel>().and_then(|tunnel| tunnel.take());
+                if let Some(upstream) = upstream {
+                    self.carry(client, upstream, &worker).await;
+                }
+            }
+            Err(error) => {
+                self.exchange.set_reason(error.kind);
+                tracing::debug!(reason = error.kind.label(), %error, "tunnel");
+            }
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! The way out: a response or an error, and what both owe.
+
+use std::sync::Arc;
+
+use exchange::exchange::Upload;
+use exchange::problem::{self, Form};
+use exchange::{Body, Door, End, Error, ErrorKind, Exchange, Finish, clock};
+use http::{HeaderValue, Response, StatusCode, Version, header};
+use hyper::upgrade::OnUpgrade;
+use middleware::observe::Watch;
+
+use super::Edge;
+use crate::bridge::Bridge;
+use crate::stack::Site;
+
+/// What the edge keeps while the request is below.
+pub(super) struct Leave {
+    pub edge: Edge,
+    pub exchange: Arc<Exchange>,
+    pub form: Form,
+    pub on_upgrade: Option<OnUpgrade>,
+    /// Logs and counts the exchange once it is over; dropped with it, the client has gone.
+    pub watch: Watch,
+    pub site: Arc<Site>,
+}
+
+impl Leave {
+    /// A response from below goes to the client.
+    pub(super) fn answered(self, mut response: Response<Body>) -> Response<Body> {
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return self.switched(response);
+        }
+        self.exchange.answered(response.status().as_u16(), None, clock::now());
+        *response.version_mut() = Version::HTTP_11;
+        self.watch.attach(&mut response);
+        response
+    }
+
+    /// An error becomes a response: nowhere else.
+    pub(super) fn refused(self, error: Error) -> Response<Body> {
+        let head = &self.exchange.head;
+        let mut response = problem::response(&error, head, self.form);
+        self.exchange.answered(response.status().as_u16(), Some(error.kind), clock::now());
+        if error.kind == ErrorKind::Internal {
+            tracing::error!(id = format_args!("{:016x}", head.id), %error, "internal error");
+        } else {
+            tracing::debug!(id = format_args!("{:016x}", head.id), reason = error.kind.label(), %error, "refused");
+        }
+        // RFC 9931: what follows a refused CONNECT is not a request. A body that was not read cannot be skipped.
+        let closes = head.door == Door::Connect || self.exchange.upload() != Upload::Done;
+        if closes && head.version != Version::HTTP_2 {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        self.watch.attach(&mut response);
+        response
+    }
+
+    /// The upstream switched protocols: bridges both sides, if it was asked to.
+    fn switched(mut self, mut response: Response<Body>) -> Response<Body> {
+        let is_websocket =
+            response.headers().get(header::UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
+        let client = self.on_upgrade.take().filter(|_| self.exchange.head.upgrade && is_websocket);
+        let Some(client) = client else {
+            return self.refused(
+                Error::new(ErrorKind::Protocol).with_detail("the upstream switched protocols without being asked"),
+            );
+        };
+        self.exchange.answered(StatusCode::SWITCHING_PROTOCOLS.as_u16(), None, clock::now());
+        let upstream = hyper::upgrade::on(&mut response);
+        let mut answer = Response::new(Body::empty());
+        *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        *answer.headers_mut() = std::mem::take(response.headers_mut());
+        self.watch.attach(&mut response);
+        let owed = response.into_body();
+        let (exchange, idle) = (self.exchange, self.site.tunnel_idle());
+        let drain = self.edge.0.worker.drain();
+        tokio::spawn(async move {
+            let (Ok(client), Ok(upstream)) = (client.await, upstream.await) else { return };
+            Bridge { client: client.into(), upstream: upstream.into(), exchange, owed, idle }.run(drain).await;
+        });
+        answer
+    }
+}
+
+/// Watches the client's body.
+pub(super) struct Uploading(pub Arc<Exchange>);
+
+impl Finish for Uploading {
+    fn data(&mut self, bytes: usize) {
+        self.0.add_bytes_in(bytes);
+    }
+
+    fn finish(self: Box<Self>, end: End) {
+        match end {
+            End::Complete => self.0.set_upload(Upload::Done),
+            End::Failed(_) => self.0.set_upload(Upload::Broken),
+            End::Dropped => {}
+        }
+    }
+}

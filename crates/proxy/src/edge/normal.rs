@@ -1,0 +1,232 @@
+//! Any request, made normal: one target, no hop-by-hop field, `Host` equal to the target.
+//!
+//! Three forms of target come in (RFC 9112 section 3.2): absolute-form and CONNECT's authority-form beat `Host`;
+//! origin-form is read from `Host`. Below this point the URI is absolute and nothing looks at `Host` again.
+
+use bytes::Bytes;
+use exchange::headers::{self, Stripped};
+use exchange::{Authority, Door, Error, ErrorKind, Head};
+use http::request::Parts;
+use http::uri::{PathAndQuery, Scheme};
+use http::{HeaderValue, Method, Uri, Version, header};
+use hyper::body::{Body as _, Incoming};
+use policy::Tick;
+
+use crate::listener::conn::Entry;
+use crate::stack::Site;
+
+/// What came of it.
+pub(super) struct Normal {
+    pub head: Head,
+    /// Why it goes no further.
+    pub refused: Option<Error>,
+    /// The route that `/r/<name>/` named.
+    pub named: Option<usize>,
+}
+
+/// Reads and rewrites the head in place.
+pub(super) fn of(parts: &mut Parts, body: &Incoming, entry: &Entry, site: &Site, id: u64, now: Tick) -> Normal {
+    let version = parts.version;
+    let mut head = Head {
+        id,
+        started: now,
+        door: Door::Reverse,
+        client: entry.client,
+        version,
+        method: parts.method.clone(),
+        tls: false,
+        authority: site.own().clone(),
+        path: PathAndQuery::from_static("/"),
+        upgrade: false,
+        grpc: is_grpc(parts),
+    };
+    let mut named = None;
+    let refused = read(parts, body, entry, site, &mut head, &mut named).err();
+    Normal { head, refused, named }
+}
+
+fn read(
+    parts: &mut Parts,
+    body: &Incoming,
+    entry: &Entry,
+    site: &Site,
+    head: &mut Head,
+    named: &mut Option<usize>,
+) -> Result<(), Error> {
+    let host = host(parts)?;
+    if let Some(path) = parts.uri.path_and_query() {
+        head.path = path.clone();
+    }
+    target(parts, host, entry, site, head, named)?;
+    if parts.headers.contains_key(header::VIA) && headers::has_passed(&parts.headers, site.pseudonym()) {
+        return Err(Error::new(ErrorKind::Loop).with_detail("the Via field already names this proxy"));
+    }
+    framing(parts)?;
+    let said = headers::strip(&mut parts.headers);
+    parts.headers.remove(header::EXPECT);
+    upgrade(parts, body, said, head)?;
+    if head.door != Door::Connect {
+        rewrite(parts, head)?;
+    }
+    Ok(())
+}
+
+/// The one `Host`, strictly read. HTTP/1.1 must have one; HTTP/1.0 and HTTP/2 need not.
+fn host(parts: &Parts) -> Result<Option<Authority>, Error> {
+    let mut values = parts.headers.get_all(header::HOST).iter();
+    match (values.next(), values.next()) {
+        (Some(_), Some(_)) => Err(bad("there is more than one Host field")),
+        (Some(value), None) => {
+            let text = value.to_str().map_err(|_| bad("the Host field is not text"))?;
+            // RFC 9110 section 7.2: empty if the target has no authority.
+            if text.is_empty() && parts.uri.authority().is_some() {
+                return Ok(None);
+            }
+            authority(text).map(Some)
+        }
+        (None, _) if parts.version == Version::HTTP_11 => Err(bad("there is no Host field")),
+        (None, _) => Ok(None),
+    }
+}
+
+fn target(
+    parts: &mut Parts,
+    host: Option<Authority>,
+    entry: &Entry,
+    site: &Site,
+    head: &mut Head,
+    named: &mut Option<usize>,
+) -> Result<(), Error> {
+    let written = parts.uri.authority().map(|written| authority(written.as_str())).transpose()?;
+    let h2 = head.version == Version::HTTP_2;
+    if head.method == Method::CONNECT {
+        head.door = Door::Connect;
+        head.authority = written.ok_or_else(|| bad("CONNECT needs host:port"))?;
+        if head.authority.port().is_none() {
+            return Err(bad("CONNECT needs a port, as in example.com:443"));
+        }
+        if entry.tunnel.is_some() {
+            return Err(Error::new(ErrorKind::Forbidden).with_detail("a CONNECT inside a CONNECT"));
+        }
+        return Ok(());
+    }
+    if h2
+        && let (Some(host), Some(written)) = (&host, &written)
+        && host != written
+    {
+        return Err(bad("the Host field differs from :authority"));
+    }
+    let absolute = parts.uri.scheme().is_some() && !h2;
+    if absolute {
+        head.tls = match parts.uri.scheme() {
+            Some(scheme) if *scheme == Scheme::HTTP => false,
+            Some(scheme) if *scheme == Scheme::HTTPS => true,
+            _ => return Err(bad("the scheme of the target is neither http nor https")),
+        };
+    }
+    let said = written.or(host).ok_or_else(|| bad("there is no Host field to route by"))?;
+    if let Some(outer) = &entry.tunnel {
+        if !said.same(outer, outer.port_or(80)) && !(said.port().is_none() && said.host() == outer.host()) {
+            return Err(Error::new(ErrorKind::Misdirected)
+                .with_detail(format!("{said} was asked for inside a tunnel to {outer}")));
+        }
+        head.door = Door::Tunnel;
+        head.authority = outer.clone();
+        return Ok(());
+    }
+    head.door = if absolute { Door::Forward } else { Door::Reverse };
+    head.authority = said;
+    if head.door == Door::Reverse && site.is_own(&head.authority) && head.path.path().starts_with("/r/") {
+        prefix(head, site, named)?;
+    }
+    Ok(())
+}
+
+/// `/r/<name>/rest`: the route is named, and the rest is the path.
+fn prefix(head: &mut Head, site: &Site, named: &mut Option<usize>) -> Result<(), Error> {
+    let whole = head.path.as_str();
+    let after = &whole["/r/".len()..];
+    let end = after.find(['/', '?']).unwrap_or(after.len());
+    let name = &after[..end];
+    let Some((index, host)) = site.table().named(name) else {
+        return Err(Error::new(ErrorKind::NoRoute).with_detail(format!("no route has the name `{name}`")));
+    };
+    let rest = &after[end..];
+    let rest = if rest.starts_with('/') { rest.to_owned() } else { format!("/{rest}") };
+    head.path = PathAndQuery::from_maybe_shared(Bytes::from(rest)).map_err(|_| bad("the path is not valid"))?;
+    head.door = Door::Prefix;
+    if let Some(host) = host {
+        head.authority = host.clone();
+    }
+    *named = Some(index);
+    Ok(())
+}
+
+/// RFC 9112 section 6.1: `Transfer-Encoding` is exactly `chunked`, never from HTTP/1.0, and beats `Content-Length`.
+fn framing(parts: &mut Parts) -> Result<(), Error> {
+    let mut codings = parts.headers.get_all(header::TRANSFER_ENCODING).iter();
+    let Some(coding) = codings.next() else { return Ok(()) };
+    if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+        return Err(bad("Transfer-Encoding is not exactly `chunked`"));
+    }
+    if parts.version == Version::HTTP_10 {
+        return Err(bad("HTTP/1.0 has no Transfer-Encoding"));
+    }
+    parts.headers.remove(header::CONTENT_LENGTH);
+    Ok(())
+}
+
+/// Only `websocket` is relayed, only as a request without a body; any other offer is dropped, as RFC 9110
+/// section 7.8 allows.
+fn upgrade(parts: &mut Parts, body: &Incoming, said: Stripped, head: &mut Head) -> Result<(), Error> {
+    if !said.websocket || head.version != Version::HTTP_11 {
+        return Ok(());
+    }
+    if head.method != Method::GET || !body.is_end_stream() {
+        return Err(Error::new(ErrorKind::UpgradeRefused).with_detail("a websocket upgrade is a GET without a body"));
+    }
+    head.upgrade = true;
+    parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    parts.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    Ok(())
+}
+
+/// An absolute URI, and `Host` from it.
+fn rewrite(parts: &mut Parts, head: &Head) -> Result<(), Error> {
+    let uri = std::mem::take(&mut parts.uri).into_parts();
+    let keeps = matches!(head.door, Door::Forward) || (head.door == Door::Reverse && uri.authority.is_some());
+    let authority = match uri.authority {
+        Some(authority) if keeps => authority,
+        _ => {
+            let text = head.authority.to_string();
+            http::uri::Authority::from_maybe_shared(Bytes::from(text)).map_err(|_| bad("the host is not valid"))?
+        }
+    };
+    let fits = parts.headers.get(header::HOST).is_some_and(|host| host.as_bytes() == authority.as_str().as_bytes());
+    if !fits {
+        let host = HeaderValue::from_str(authority.as_str()).map_err(|_| bad("the host is not valid"))?;
+        parts.headers.insert(header::HOST, host);
+    }
+    let mut uri = http::uri::Parts::default();
+    uri.scheme = Some(if head.tls { Scheme::HTTPS } else { Scheme::HTTP });
+    uri.authority = Some(authority);
+    uri.path_and_query = Some(head.path.clone());
+    parts.uri = Uri::from_parts(uri).map_err(|_| bad("the target is not valid"))?;
+    Ok(())
+}
+
+fn is_grpc(parts: &Parts) -> bool {
+    parts.version == Version::HTTP_2
+        && parts
+            .headers
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|media| media.as_bytes().starts_with(b"application/grpc"))
+}
+
+fn authority(text: &str) -> Result<Authority, Error> {
+    Authority::parse(text).map_err(|why| bad("").with_detail(format!("`{text}` is not host[:port]: {why}")))
+}
+
+fn bad(why: &'static str) -> Error {
+    Error::new(ErrorKind::BadRequest).with_detail(why)
+}

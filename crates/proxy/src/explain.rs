@@ -1,0 +1,293 @@
+//! Which route a request would take and what it would meet there. Nothing is sent.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use config::Model;
+use config::model::{self, AccessSink, Policy};
+use exchange::{Authority, Client, Door, Head};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
+use serde::Serialize;
+use tokio::runtime::Runtime;
+
+use crate::house::House;
+use crate::listener::drain::{Drain, Switch};
+use crate::snapshot::{End, Plan};
+use crate::stack::Site;
+
+/// A configuration built and instantiated, without a socket.
+pub struct Offline {
+    site: Arc<Site>,
+    /// Keeps the pieces alive that a stack refers to; never driven.
+    _runtime: Runtime,
+    _switch: (Switch, Drain),
+}
+
+impl Offline {
+    /// The stacks really built.
+    pub fn site(&self) -> &Site {
+        &self.site
+    }
+}
+
+/// Builds `model` as a worker would.
+///
+/// # Errors
+/// What does not build, one line each.
+pub fn offline(model: &Model) -> Result<Offline, String> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
+    let mut model = model.clone();
+    model.log.access.sink = AccessSink::Off;
+    let house = House::new(&model, runtime.handle().clone(), 0, None, false).map_err(|error| error.to_string())?;
+    let snapshot = house.build(model, 1, &[], &"attache".into()).map_err(|wrong| wrong.join("\n"))?;
+    let (switch, drain) = Switch::new();
+    let worker = house.worker(Arc::new(snapshot), drain.clone(), Arc::new(AtomicUsize::new(0)));
+    Ok(Offline { site: worker.site(), _runtime: runtime, _switch: (switch, drain) })
+}
+
+/// The answer.
+#[derive(Clone, Debug, Serialize)]
+pub struct Explanation {
+    version: u32,
+    request: String,
+    /// How a client that uses the proxy would send it.
+    door: &'static str,
+    /// `None`: it is refused.
+    route: Option<String>,
+    origin: Option<String>,
+    /// Why it is refused, or what to know.
+    notes: Vec<String>,
+    layers: Vec<&'static str>,
+    targets: Vec<String>,
+    timeouts: Vec<(&'static str, String)>,
+    retry: String,
+    breaker: String,
+    credential: String,
+}
+
+/// Explains a request to `url`.
+///
+/// # Errors
+/// What is wrong with the method, the URL or the headers.
+pub fn explain(model: &Model, method: &str, url: &str, headers: &[(String, String)]) -> Result<Explanation, String> {
+    let head = head(method, url)?;
+    let mut map = HeaderMap::new();
+    for (name, value) in headers {
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("`{name}` is not a header name"))?;
+        let value = HeaderValue::from_str(value).map_err(|_| format!("the value of `{name}` is not valid"))?;
+        map.append(name, value);
+    }
+    let offline = offline(model)?;
+    let site = offline.site();
+    let request = format!("{} {url}", head.method);
+    if head.tls {
+        return Ok(tunnel(site, &head, request));
+    }
+    let (plan, stack, origin) = match site.table().find(&head, &map) {
+        Some(index) => {
+            let snapshot = site.snapshot();
+            (&snapshot.routes[index], &site.stacks()[index], Some(snapshot.model.routes[index].origin.clone()))
+        }
+        None if site.passes() => (&site.snapshot().default, site.default_stack(), None),
+        None => {
+            return Ok(refused(
+                request,
+                "http (absolute-form)",
+                "no route names this host and the default is deny: 403",
+            ));
+        }
+    };
+    let mut explanation = of_plan(plan, request, "http (absolute-form)");
+    explanation.origin = origin;
+    explanation.layers.clone_from(&stack.layers);
+    Ok(explanation)
+}
+
+/// `https://` through a proxy is a CONNECT: opaque.
+fn tunnel(site: &Site, head: &Head, request: String) -> Explanation {
+    let port = head.authority.port_or(443);
+    let door = "https (CONNECT)";
+    if !site.connect_ports().iter().any(|(first, last)| (*first..=*last).contains(&port)) {
+        return refused(request, door, &format!("CONNECT to port {port} is not in `destinations: connect_ports`: 403"));
+    }
+    let named = site.table().names_host(head.authority.host());
+    if !named && !site.passes() {
+        return refused(request, door, "no route names this host and the default is deny: 403");
+    }
+    let mut explanation = of_plan(&site.snapshot().default, request, door);
+    explanation.layers.clone_from(&site.default_stack().layers);
+    explanation.targets = vec![format!("{}:{port}, as it is", head.authority.host())];
+    explanation.notes.push("a tunnel: what is inside is not seen, so only the dial is retried".into());
+    if named {
+        let host = head.authority.host();
+        explanation.notes.push(format!(
+            "a route names {host}, but its policies do not apply inside a tunnel: call http://{host}/ instead"
+        ));
+    }
+    explanation
+}
+
+fn refused(request: String, door: &'static str, why: &str) -> Explanation {
+    Explanation {
+        version: 1,
+        request,
+        door,
+        route: None,
+        origin: None,
+        notes: vec![why.to_owned()],
+        layers: Vec::new(),
+        targets: Vec::new(),
+        timeouts: Vec::new(),
+        retry: "none".into(),
+        breaker: "none".into(),
+        credential: "none".into(),
+    }
+}
+
+fn of_plan(plan: &Plan, request: String, door: &'static str) -> Explanation {
+    let policy = &plan.policy;
+    let targets = match &plan.end {
+        End::Hosts { .. } => vec!["the same host and scheme".to_owned()],
+        End::Targets { targets, .. } => targets
+            .iter()
+            .flat_map(|target| {
+                target.endpoints.iter().map(move |key| {
+                    let share = target.weight.map(|weight| format!(" (weight {weight})")).unwrap_or_default();
+                    format!(
+                        "{}://{}:{}{}{share}",
+                        target.scheme, key.destination.host, key.destination.port, target.base
+                    )
+                })
+            })
+            .collect(),
+        End::Redirect { status, location } => vec![format!("answered here: {status} to {location}")],
+        End::Respond { status, .. } => vec![format!("answered here: {status}")],
+    };
+    Explanation {
+        version: 1,
+        request,
+        door,
+        route: Some(plan.name.to_string()),
+        origin: None,
+        notes: Vec::new(),
+        layers: Vec::new(),
+        targets,
+        timeouts: timeouts(policy),
+        retry: policy.retry.as_ref().map_or_else(|| "off".into(), retry),
+        breaker: policy.breaker.as_ref().map_or_else(|| "off".into(), breaker),
+        credential: policy.auth.as_ref().map_or_else(|| "none".into(), credential),
+    }
+}
+
+fn timeouts(policy: &Policy) -> Vec<(&'static str, String)> {
+    let timeout = &policy.timeout;
+    let or_none = |limit: Option<Duration>| limit.map_or_else(|| "none".into(), shown);
+    vec![
+        ("connect", shown(timeout.connect)),
+        ("attempt", or_none(timeout.attempt)),
+        ("total", or_none(timeout.total)),
+        ("idle", shown(timeout.idle)),
+    ]
+}
+
+fn retry(retry: &model::Retry) -> String {
+    let status = |(first, last): &(u16, u16)| if first == last { first.to_string() } else { format!("{first}-{last}") };
+    let statuses: Vec<_> = retry.statuses.iter().map(status).collect();
+    format!(
+        "{} attempts; on {} and failures to connect; backoff up to {}, {} at most; budget {}% + {}/s",
+        retry.attempts,
+        statuses.join(" "),
+        shown(retry.backoff),
+        shown(retry.max_backoff),
+        retry.budget.ratio * 100.0,
+        retry.budget.per_second,
+    )
+}
+
+fn breaker(breaker: &model::Breaker) -> String {
+    let trip = match breaker.failures {
+        Some(failures) => format!("{failures} failures in a row"),
+        None => "5 connect failures in a row".into(),
+    };
+    format!(
+        "opens at {trip}, or {}% of at least {} calls in 10s; for {}, up to {}",
+        breaker.rate * 100.0,
+        breaker.min_requests,
+        shown(breaker.open),
+        shown(breaker.max_open),
+    )
+}
+
+fn credential(auth: &model::Auth) -> String {
+    let source = |secret: &model::Secret| match secret {
+        model::Secret::File(path) => format!("file {}", path.display()),
+        model::Secret::Env(name) => format!("environment variable {name}"),
+    };
+    match auth {
+        model::Auth::Bearer(secret) => format!("bearer from {}", source(secret)),
+        model::Auth::Basic { user, password } => format!("basic, user {user}, password from {}", source(password)),
+        model::Auth::Header { name, value, .. } => format!("header {name} from {}", source(value)),
+    }
+}
+
+fn shown(duration: Duration) -> String {
+    format!("{duration:?}")
+}
+
+fn head(method: &str, url: &str) -> Result<Head, String> {
+    let method = Method::from_bytes(method.to_ascii_uppercase().as_bytes())
+        .map_err(|_| format!("`{method}` is not a method"))?;
+    let uri: Uri = url.parse().map_err(|error| format!("`{url}` is not a URL: {error}"))?;
+    let tls = match uri.scheme_str() {
+        Some("http") => false,
+        Some("https") => true,
+        _ => return Err(format!("`{url}` does not begin with http:// or https://")),
+    };
+    let authority = uri.authority().map(|authority| Authority::parse(authority.as_str()));
+    let authority = authority.ok_or("there is no host")?.map_err(|error| format!("`{url}`: {error}"))?;
+    Ok(Head {
+        id: 0,
+        started: exchange::clock::now(),
+        door: Door::Forward,
+        client: Client { addr: None, local: true },
+        version: Version::HTTP_11,
+        method,
+        tls,
+        authority,
+        path: uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")),
+        upgrade: false,
+        grpc: false,
+    })
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.request)?;
+        let mut row = |name: &str, value: &str| writeln!(f, "  {name:<11} {value}");
+        row("comes in as", self.door)?;
+        match (&self.route, &self.origin) {
+            (Some(route), Some(origin)) => row("route", &format!("{route}  ({origin})"))?,
+            (Some(route), None) => row("route", route)?,
+            (None, _) => row("route", "refused")?,
+        }
+        for note in &self.notes {
+            row("note", note)?;
+        }
+        if self.route.is_none() {
+            return Ok(());
+        }
+        row("stack", &self.layers.join(" > "))?;
+        for target in &self.targets {
+            row("goes to", target)?;
+        }
+        let timeouts: Vec<_> = self.timeouts.iter().map(|(name, value)| format!("{name} {value}")).collect();
+        row("timeouts", &timeouts.join(", "))?;
+        row("retry", &self.retry)?;
+        row("breaker", &self.breaker)?;
+        row("credential", &self.credential)
+    }
+}

@@ -1,0 +1,8 @@
+//! The client side: accept, recognise what is spoken, serve it under limits.
+
+pub mod accept;
+pub mod conn;
+pub mod drain;
+pub mod io;
+pub mod pulse;
+pub mod sniff;

@@ -1,0 +1,234 @@
+//! Accepts on the control thread and hands each socket to the least loaded worker.
+//!
+//! A co-located proxy sees few, long-lived connections: spreading them by count beats what the kernel's hash of
+//! four numbers would do.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use config::model::Address;
+use exchange::Client;
+use ipnet::IpNet;
+use parking_lot::RwLock;
+use telemetry::metrics::{Rejection, Shard};
+use tokio::sync::mpsc;
+
+use super::drain::{Drain, Mode};
+use crate::worker::{Arrival, Socket};
+
+/// After EMFILE and its like; the kernel keeps those who wait.
+const BACK_OFF: Duration = Duration::from_millis(100);
+/// Connections the kernel holds until we take them.
+const BACKLOG: i32 = 1024;
+
+/// A bound address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// With the port that was really taken.
+    Tcp(SocketAddr),
+    /// A unix socket.
+    Unix(PathBuf),
+}
+
+impl Bound {
+    /// The address, if it is a TCP one.
+    pub fn tcp(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(address) => Some(*address),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Bound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// A socket that listens.
+pub enum Listening {
+    /// TCP, and who may connect.
+    Tcp(std::net::TcpListener),
+    /// A unix socket; its file goes with it.
+    Unix(std::os::unix::net::UnixListener, Unlink),
+}
+
+/// Removes a socket's file when dropped.
+pub struct Unlink(PathBuf);
+
+impl Drop for Unlink {
+    fn drop(&mut self) {
+        // Gone already is as good.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Binds an address.
+///
+/// # Errors
+/// The operating system's, unless a stale unix socket could be replaced.
+pub fn bind(address: &Address) -> io::Result<(Listening, Bound)> {
+    match address {
+        Address::Tcp(address) => {
+            let socket = socket2::Socket::new(
+                socket2::Domain::for_address(*address),
+                socket2::Type::STREAM,
+                Some(socket2::Protocol::TCP),
+            )?;
+            socket.set_reuse_address(true)?;
+            socket.set_nonblocking(true)?;
+            socket.bind(&(*address).into())?;
+            socket.listen(BACKLOG)?;
+            let listener = std::net::TcpListener::from(socket);
+            let bound = Bound::Tcp(listener.local_addr()?);
+            Ok((Listening::Tcp(listener), bound))
+        }
+        Address::Unix(path) => {
+            // A socket nobody answers on is left over from a process that was killed.
+            if path.exists() && std::os::unix::net::UnixStream::connect(path).is_err() {
+                std::fs::remove_file(path)?;
+            }
+            let listener = std::os::unix::net::UnixListener::bind(path)?;
+            listener.set_nonblocking(true)?;
+            Ok((Listening::Unix(listener, Unlink(path.clone())), Bound::Unix(path.clone())))
+        }
+    }
+}
+
+/// The workers as the acceptor sees them.
+#[derive(Clone)]
+pub struct Workers(pub Arc<[Seat]>);
+
+/// One worker's door.
+pub struct Seat {
+    pub arrivals: mpsc::Sender<Arrival>,
+    /// Open client connections of this worker.
+    pub connections: Arc<AtomicUsize>,
+}
+
+impl Workers {
+    /// Open client connections.
+    pub fn connections(&self) -> usize {
+        self.0.iter().map(|seat| seat.connections.load(Relaxed)).sum()
+    }
+
+    fn least_loaded(&self) -> Option<&Seat> {
+        self.0.iter().min_by_key(|seat| seat.connections.load(Relaxed))
+    }
+}
+
+/// What may change with a reload.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    /// Who may connect; empty: everyone who can.
+    pub clients: Vec<IpNet>,
+    /// Open client connections in all.
+    pub max_connections: usize,
+}
+
+/// Accepts until the process drains.
+pub struct Acceptor {
+    pub listening: Listening,
+    pub door: Door,
+}
+
+/// Who may come in at a listener, and where they go.
+pub struct Door {
+    pub rules: Arc<RwLock<Rules>>,
+    pub workers: Workers,
+    pub stats: Arc<Shard>,
+}
+
+impl Acceptor {
+    /// Runs it.
+    pub async fn run(self, mut drain: Drain) {
+        let Self { listening, door } = self;
+        let accepted = async {
+            match listening {
+                Listening::Tcp(listener) => door.tcp(listener).await,
+                Listening::Unix(listener, _unlink) => door.unix(listener).await,
+            }
+        };
+        tokio::select! {
+            ended = accepted => if let Err(error) = ended {
+                tracing::error!(%error, "a listener failed");
+            },
+            () = drain.reached(Mode::Draining) => {}
+        }
+    }
+}
+
+impl Door {
+    async fn tcp(&self, listener: std::net::TcpListener) -> io::Result<()> {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        loop {
+            match listener.accept().await.and_then(|(tcp, from)| Ok((tcp.into_std()?, from))) {
+                Ok((tcp, from)) => self.tcp_arrived(tcp, from).await,
+                Err(error) => back_off(&error).await,
+            }
+        }
+    }
+
+    async fn unix(&self, listener: std::os::unix::net::UnixListener) -> io::Result<()> {
+        let listener = tokio::net::UnixListener::from_std(listener)?;
+        loop {
+            match listener.accept().await.and_then(|(unix, _)| unix.into_std()) {
+                Ok(unix) => {
+                    self.hand_over(Arrival { socket: Socket::Unix(unix), client: Client { addr: None, local: true } })
+                        .await;
+                }
+                Err(error) => back_off(&error).await,
+            }
+        }
+    }
+
+    async fn tcp_arrived(&self, tcp: std::net::TcpStream, from: SocketAddr) {
+        let ip = canonical(from.ip());
+        {
+            let rules = self.rules.read();
+            if !rules.clients.is_empty() && !rules.clients.iter().any(|net| net.contains(&ip)) && !ip.is_loopback() {
+                return self.stats.connection_rejected(Rejection::Forbidden);
+            }
+        }
+        // Without it small answers wait for the client's delayed acknowledgement.
+        if tcp.set_nodelay(true).is_ok() {
+            let client = Client { addr: Some(SocketAddr::new(ip, from.port())), local: ip.is_loopback() };
+            self.hand_over(Arrival { socket: Socket::Tcp(tcp), client }).await;
+        }
+    }
+
+    async fn hand_over(&self, arrival: Arrival) {
+        let full = self.workers.connections() >= self.rules.read().max_connections;
+        if full {
+            return self.stats.connection_rejected(Rejection::Overloaded);
+        }
+        let Some(seat) = self.workers.least_loaded() else { return };
+        seat.connections.fetch_add(1, Relaxed);
+        if seat.arrivals.send(arrival).await.is_err() {
+            seat.connections.fetch_sub(1, Relaxed);
+        }
+    }
+}
+
+/// An IPv4 client of an IPv6 socket is an IPv4 client.
+fn canonical(ip: IpAddr) -> IpAddr {
+    ip.to_canonical()
+}
+
+async fn back_off(error: &io::Error) {
+    match error.kind() {
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted => {}
+        _ => {
+            tracing::warn!(%error, "accept failed; trying again");
+            tokio::time::sleep(BACK_OFF).await;
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! One coarse timer for all client connections of a worker: head, idle and body time-outs.
+//!
+//! hyper's own header timer costs an instruction budget per request and also fires on an idle keep-alive
+//! connection. Here a connection only notes in which phase it is since when, in half seconds; a sweep twice a
+//! second ends those that overstayed. The imprecision is one sweep.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::Weak;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use exchange::exchange::Connection;
+use parking_lot::Mutex;
+use policy::Tick;
+use tokio::sync::Notify;
+
+/// Between two sweeps.
+pub const EVERY: Duration = Duration::from_millis(500);
+
+/// What the connection is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Phase {
+    /// Reading a request head.
+    Head = 0,
+    /// At least one exchange runs.
+    Busy = 1,
+    /// Between two requests.
+    Idle = 2,
+}
+
+/// How long a connection may stay in a phase.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// From a head's first byte to its last.
+    pub head: Duration,
+    /// Between two requests.
+    pub idle: Duration,
+}
+
+/// One connection's pulse.
+pub struct Pulse {
+    clock: Arc<AtomicU64>,
+    phase: AtomicU8,
+    since: AtomicU64,
+    running: AtomicU32,
+    over: Notify,
+}
+
+impl fmt::Debug for Pulse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pulse")
+    }
+}
+
+impl Pulse {
+    /// Bytes arrived: if nothing was going on, a head begins.
+    pub fn read(&self) {
+        if self.phase.load(Relaxed) == Phase::Idle as u8 {
+            self.enter(Phase::Head);
+        }
+    }
+
+    /// Waits until the connection has overstayed. Cancel-safe.
+    pub async fn over(&self) -> Phase {
+        self.over.notified().await;
+        self.phase()
+    }
+
+    /// What it is doing.
+    pub fn phase(&self) -> Phase {
+        match self.phase.load(Relaxed) {
+            0 => Phase::Head,
+            1 => Phase::Busy,
+            _ => Phase::Idle,
+        }
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.phase.store(phase as u8, Relaxed);
+        self.since.store(self.clock.load(Relaxed), Relaxed);
+    }
+
+    fn has_overstayed(&self, limits: &Limits, now: Tick) -> bool {
+        let stayed = now.since(Tick::from_nanos(self.since.load(Relaxed)));
+        match self.phase() {
+            Phase::Head => stayed >= limits.head,
+            Phase::Idle => stayed >= limits.idle,
+            // Bodies and attempts have timers of their own.
+            Phase::Busy => false,
+        }
+    }
+}
+
+impl Connection for Pulse {
+    fn begin(&self) {
+        self.running.fetch_add(1, Relaxed);
+        self.phase.store(Phase::Busy as u8, Relaxed);
+    }
+
+    fn end(&self) {
+        if self.running.fetch_sub(1, Relaxed) == 1 {
+            self.enter(Phase::Idle);
+        }
+    }
+}
+
+/// All pulses of a worker.
+#[derive(Default)]
+pub struct Pulses {
+    clock: Arc<AtomicU64>,
+    all: Mutex<Vec<Weak<Pulse>>>,
+}
+
+impl Pulses {
+    /// A connection that is about to send its first head.
+    pub fn start(&self) -> Arc<Pulse> {
+        let pulse = Arc::new(Pulse {
+            clock: Arc::clone(&self.clock),
+            phase: AtomicU8::new(Phase::Head as u8),
+            since: AtomicU64::new(self.clock.load(Relaxed)),
+            running: AtomicU32::new(0),
+            over: Notify::new(),
+        });
+        self.all.lock().push(Arc::downgrade(&pulse));
+        pulse
+    }
+
+    /// Moves the coarse clock on and ends those that overstayed.
+    pub fn sweep(&self, limits: &Limits, now: Tick) {
+        self.clock.store(now.as_nanos(), Relaxed);
+        self.all.lock().retain(|pulse| match pulse.upgrade() {
+            Some(pulse) => {
+                if pulse.has_overstayed(limits, now) {
+                    pulse.over.notify_one();
+                }
+                true
+            }
+            None => false,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits { head: Duration::from_secs(10), idle: Duration::from_secs(75) };
+
+    fn at(seconds: u64) -> Tick {
+        Tick::ZERO + Duration::from_secs(1000 + seconds)
+    }
+
+    async fn is_over(pulse: &Pulse) -> bool {
+        tokio::time::timeout(Duration::ZERO, pulse.over()).await.is_ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_has_its_own_limit_whatever_trickles_in() {
+        let pulses = Pulses::default();
+        pulses.sweep(&LIMITS, at(0));
+        let pulse = pulses.start();
+
+        pulses.sweep(&LIMITS, at(9));
+        pulse.read();
+        assert!(!is_over(&pulse).await);
+
+        pulses.sweep(&LIMITS, at(10));
+        assert!(is_over(&pulse).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_busy_connection_is_left_alone_and_idles_from_its_last_exchange_on() {
+        let pulses = Pulses::default();
+        pulses.sweep(&LIMITS, at(0));
+        let pulse = pulses.start();
+        pulse.begin();
+        pulse.begin();
+
+        pulses.sweep(&LIMITS, at(500));
+        pulse.end();
+        pulses.sweep(&LIMITS, at(600));
+        assert!(!is_over(&pulse).await);
+
+        pulse.end();
+        pulses.sweep(&LIMITS, at(674));
+        assert!(!is_over(&pulse).await);
+        pulses.sweep(&LIMITS, at(675));
+        assert!(is_over(&pulse).await);
+    }
+}

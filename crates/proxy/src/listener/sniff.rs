@@ -1,0 +1,122 @@
+//! What the first bytes of a connection say.
+//!
+//! Decided on as few bytes as possible: the HTTP/2 preface differs from every HTTP/1 request by its third byte.
+//! hyper-util's own detection has no deadline; this is read under the caller's.
+
+use bytes::{Bytes, BytesMut};
+use exchange::Io;
+use tokio::io::AsyncReadExt;
+
+/// RFC 9113 section 3.4.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Bytes read at once; what is read too early is put back.
+const CHUNK: usize = 1024;
+/// The longest method token that still looks like HTTP.
+const MAX_METHOD: usize = 20;
+
+/// What is spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spoken {
+    /// HTTP/1.x.
+    Http1,
+    /// HTTP/2 by prior knowledge.
+    Http2,
+    /// A TLS ClientHello.
+    Tls,
+    /// Anything else.
+    Unknown,
+}
+
+/// Reads until it is clear what is spoken; the connection comes back with every byte in place. `None`: it ended
+/// before that, or without a byte. Not cancel-safe: bytes read are lost with it.
+pub async fn sniff(mut io: Io) -> std::io::Result<Option<(Spoken, Io)>> {
+    let mut early = BytesMut::new();
+    loop {
+        early.reserve(CHUNK);
+        if io.read_buf(&mut early).await? == 0 {
+            return Ok(None);
+        }
+        if let Some(spoken) = recognise(&early) {
+            return Ok(Some((spoken, rewound(io, early.freeze()))));
+        }
+    }
+}
+
+/// The same for the inside of a tunnel: the io is always given back, `None` if nothing came or it ended.
+pub async fn peek(io: &mut Io, early: &mut BytesMut) -> std::io::Result<Option<Spoken>> {
+    loop {
+        early.reserve(CHUNK);
+        if io.read_buf(early).await? == 0 {
+            return Ok(None);
+        }
+        if let Some(spoken) = recognise(early) {
+            return Ok(Some(spoken));
+        }
+    }
+}
+
+/// Puts bytes read too early back.
+pub fn rewound(io: Io, early: Bytes) -> Io {
+    if early.is_empty() { io } else { io.rewound(early) }
+}
+
+/// `None`: more bytes are needed.
+fn recognise(bytes: &[u8]) -> Option<Spoken> {
+    if bytes[0] == 0x16 {
+        return Some(Spoken::Tls);
+    }
+    let common = bytes.len().min(PREFACE.len());
+    if bytes[..common] == PREFACE[..common] {
+        return (bytes.len() >= PREFACE.len()).then_some(Spoken::Http2);
+    }
+    // RFC 9112 section 2.2: empty lines before the request line are ignored.
+    let line = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).map_or(&[][..], |start| &bytes[start..]);
+    match line.iter().take(MAX_METHOD + 1).position(|byte| !is_token(*byte)) {
+        Some(end) if end > 0 && line[end] == b' ' => Some(Spoken::Http1),
+        None if line.len() <= MAX_METHOD => None,
+        _ => Some(Spoken::Unknown),
+    }
+}
+
+const fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_bytes_tell() {
+        for (bytes, spoken) in [
+            (&b"GET / HTTP/1.1\r\n"[..], Some(Spoken::Http1)),
+            (b"PRI", None),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r", None),
+            (PREFACE, Some(Spoken::Http2)),
+            (b"PROPFIND /", Some(Spoken::Http1)),
+            (b"\r\n\r\nGET ", Some(Spoken::Http1)),
+            (b"\r\n", None),
+            (b"M-SEARCH * ", Some(Spoken::Http1)),
+            (b"\x16\x03\x01", Some(Spoken::Tls)),
+            (b"SSH-2.0-OpenSSH_9.2\r\n", Some(Spoken::Unknown)),
+            (b"\x00\x01", Some(Spoken::Unknown)),
+            (b"GE", None),
+        ] {
+            assert_eq!(recognise(bytes), spoken, "{bytes:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn no_byte_is_lost() {
+        let (mut client, server) = tokio::io::duplex(64);
+        tokio::io::AsyncWriteExt::write_all(&mut client, b"GET / HTTP/1.1\r\n\r\n").await.expect("written");
+        drop(client);
+
+        let (spoken, mut io) = sniff(Io::other(server)).await.expect("read").expect("recognised");
+        let mut all = Vec::new();
+        io.read_to_end(&mut all).await.expect("read");
+
+        assert_eq!(spoken, Spoken::Http1);
+        assert_eq!(all, b"GET / HTTP/1.1\r\n\r\n");
+    }
+}

@@ -1,0 +1,143 @@
+//! From the checked model's numbers to each layer's parameters.
+
+use std::sync::Arc;
+
+use config::model::{self, HeaderEdit, Policy};
+use exchange::{ArcService, Load};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use middleware::{browser, deadline, headers, redirect, respond, retry, target};
+use policy::backoff::Backoff;
+use policy::{breaker, budget};
+
+use upstream::upstream::host_budgets;
+
+use crate::snapshot::{End, Plan, Snapshot, Target};
+use crate::worker::Worker;
+
+pub fn deadline(policy: &Policy) -> deadline::Params {
+    deadline::Params { total: policy.timeout.total }
+}
+
+/// Only a route that adds a credential has something a web page could borrow.
+pub fn browser(plan: &Plan) -> Option<browser::Params> {
+    plan.credential.as_ref().map(|_| browser::Params { origins: plan.policy.browser_origins.clone() })
+}
+
+pub fn retry(plan: &Plan, worker: &Arc<Worker>) -> Option<(retry::Params, retry::State)> {
+    let from = plan.policy.retry.as_ref().filter(|retry| retry.attempts > 1)?;
+    let (budgets, elsewhere) = match &plan.end {
+        End::Targets { budget, targets } => (retry::Budgets::One(Arc::clone(budget)), targets.len() > 1),
+        End::Hosts { tls } => {
+            (retry::Budgets::Of(Arc::new(host_budgets(tls.clone(), Arc::clone(worker.upstream())))), false)
+        }
+        End::Redirect { .. } | End::Respond { .. } => return None,
+    };
+    let params = retry::Params {
+        attempts: from.attempts,
+        statuses: from.statuses.iter().map(|(first, last)| *first..=*last).collect(),
+        conditions: retry::Conditions {
+            connect_failure: from.conditions.connect_failure,
+            reset: from.conditions.reset,
+            refused_stream: from.conditions.refused_stream,
+            timeout: from.conditions.timeout,
+        },
+        methods: from.methods.iter().filter_map(|method| Method::from_bytes(method.as_bytes()).ok()).collect(),
+        grpc: from.grpc.clone(),
+        backoff: Backoff { base: from.backoff, cap: from.max_backoff },
+        budget: budget::Params {
+            ratio: from.budget.ratio,
+            per_second: from.budget.per_second,
+            ..budget::Params::default()
+        },
+        body_limit: from.body_limit,
+        elsewhere,
+    };
+    Some((params, retry::State { budgets, random: worker.context().random.clone() }))
+}
+
+pub fn upstream(policy: &Policy) -> Arc<upstream::Params> {
+    let breaker = policy.breaker.as_ref().map(|from| breaker::Params {
+        failures: from.failures,
+        rate: from.rate,
+        min_requests: from.min_requests,
+        slow: from.slow.map(|slow| breaker::Slow { over: slow.over, rate: slow.rate }),
+        open: from.open,
+        max_open: from.max_open,
+        successes: from.probes,
+        ..breaker::Params::default()
+    });
+    let timeout = &policy.timeout;
+    Arc::new(upstream::Params { connect: timeout.connect, attempt: timeout.attempt, idle: timeout.idle, breaker })
+}
+
+pub fn target<'a>(
+    plan: &Plan,
+    candidates: impl Iterator<Item = (&'a Target, ArcService, Arc<dyn Load>)>,
+) -> target::Params {
+    let rewrite = &plan.policy.rewrite;
+    target::Params {
+        candidates: candidates
+            .map(|(one, service, load)| target::Candidate {
+                weight: one.weight,
+                scheme: one.scheme.clone(),
+                authority: one.authority.clone(),
+                base: one.base.clone(),
+                service,
+                load,
+            })
+            .collect(),
+        balance: match plan.policy.balance {
+            model::Balance::P2c => target::Balance::P2c,
+            model::Balance::LeastRequest => target::Balance::Least,
+            model::Balance::RoundRobin => target::Balance::RoundRobin,
+            model::Balance::Random => target::Balance::Random,
+        },
+        rewrite: target::Rewrite {
+            host: rewrite.host.as_deref().and_then(|host| HeaderValue::from_str(host).ok()),
+            path: rewrite.path.clone(),
+            prefix: rewrite.prefix.as_ref().map(|with| target::Prefix {
+                matched: plan.prefix.clone().unwrap_or_else(|| "/".into()),
+                replacement: with.clone(),
+            }),
+        },
+    }
+}
+
+pub fn headers(plan: &Plan, snapshot: &Snapshot) -> headers::Params {
+    let policy = &plan.policy;
+    headers::Params {
+        request: edit(&policy.headers.request),
+        response: edit(&policy.headers.response),
+        via: Some(snapshot.via.clone()),
+        rewrite_location: policy.rewrite_location,
+    }
+}
+
+fn edit(from: &HeaderEdit) -> headers::Edit {
+    let pairs = |from: &[(String, String)]| from.iter().filter_map(|(name, value)| pair(name, value)).collect();
+    headers::Edit {
+        set: pairs(&from.set),
+        add: pairs(&from.add),
+        remove: from.remove.iter().filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok()).collect(),
+    }
+}
+
+pub fn redirect(status: u16, location: &str) -> redirect::Params {
+    redirect::Params {
+        status: StatusCode::from_u16(status).unwrap_or(StatusCode::FOUND),
+        location: HeaderValue::from_str(location).unwrap_or_else(|_| HeaderValue::from_static("/")),
+    }
+}
+
+pub fn respond(status: u16, headers: &[(String, String)], body: &str) -> respond::Params {
+    respond::Params {
+        status: StatusCode::from_u16(status).unwrap_or(StatusCode::OK),
+        headers: headers.iter().filter_map(|(name, value)| pair(name, value)).collect(),
+        body: body.to_owned().into(),
+    }
+}
+
+/// Names and values were checked; what does not convert here cannot occur.
+fn pair(name: &str, value: &str) -> Option<(HeaderName, HeaderValue)> {
+    Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(value).ok()?))
+}

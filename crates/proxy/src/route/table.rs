@@ -1,0 +1,128 @@
+//! All routes, indexed by host.
+//!
+//! For every host that occurs, the routes that could apply to it are listed in order at build time, wildcard and
+//! host-less ones included, so a look-up is one hash and a walk of a short list.
+
+use std::collections::HashMap;
+
+use config::model::{HostMatch, Route};
+use exchange::{Authority, Head, Host};
+use http::HeaderMap;
+
+use super::matcher::Matcher;
+
+type Map<V> = HashMap<Box<str>, V, foldhash::fast::RandomState>;
+
+/// The compiled routes.
+pub struct Table {
+    routes: Vec<Matcher>,
+    names: Map<usize>,
+    /// The host of a route that names exactly one, for `/r/<name>/`.
+    hosts: Vec<Option<Authority>>,
+    exact: Map<Vec<usize>>,
+    suffix: Map<Vec<usize>>,
+    any: Vec<usize>,
+}
+
+impl Table {
+    /// Compiles; the error is a route's index and what is wrong with it.
+    pub fn new(routes: &[Route]) -> Result<Self, (usize, String)> {
+        let mut table = Self {
+            routes: Vec::new(),
+            names: Map::default(),
+            hosts: Vec::new(),
+            exact: Map::default(),
+            suffix: Map::default(),
+            any: Vec::new(),
+        };
+        for (index, route) in routes.iter().enumerate() {
+            let host = &route.matcher.host;
+            let port = match host {
+                HostMatch::Any => None,
+                HostMatch::Exact { port, .. } | HostMatch::Suffix { port, .. } => *port,
+            };
+            table.routes.push(Matcher::new(&route.matcher, port).map_err(|error| (index, error))?);
+            table.names.insert(route.name.as_str().into(), index);
+            table.hosts.push(match host {
+                HostMatch::Exact { host, port } => {
+                    let host = parse(host).map_err(|error| (index, error))?;
+                    Some(Authority::new(host, *port))
+                }
+                _ => None,
+            });
+            match host {
+                HostMatch::Any => table.any.push(index),
+                HostMatch::Exact { host, .. } => table.exact.entry(host.as_str().into()).or_default().push(index),
+                HostMatch::Suffix { suffix, .. } => table.suffix.entry(suffix.as_str().into()).or_default().push(index),
+            }
+        }
+        table.spread();
+        Ok(table)
+    }
+
+    /// Adds the wider routes to the lists of the narrower ones, in order.
+    fn spread(&mut self) {
+        let narrow = self.suffix.clone();
+        for (suffix, list) in &mut self.suffix {
+            for parent in parents(suffix) {
+                list.extend(narrow.get(parent).into_iter().flatten());
+            }
+            list.extend(&self.any);
+            list.sort_unstable();
+            list.dedup();
+        }
+        for (host, list) in &mut self.exact {
+            for parent in parents(host) {
+                list.extend(narrow.get(parent).into_iter().flatten());
+            }
+            list.extend(&self.any);
+            list.sort_unstable();
+            list.dedup();
+        }
+    }
+
+    /// The first route that matches.
+    pub fn find(&self, head: &Head, headers: &HeaderMap) -> Option<usize> {
+        let list = match head.authority.host() {
+            Host::Name(name) => self.by_name(name),
+            Host::Ip(ip) => self.exact.get(ip.to_string().as_str()).unwrap_or(&self.any),
+        };
+        list.iter().copied().find(|index| self.routes[*index].holds(head, headers, false))
+    }
+
+    /// A host that some route names, whatever else it asks.
+    pub fn names_host(&self, host: &Host) -> bool {
+        match host {
+            Host::Name(name) => !std::ptr::eq(self.by_name(name), &self.any),
+            Host::Ip(ip) => self.exact.contains_key(ip.to_string().as_str()),
+        }
+    }
+
+    /// The route of `/r/<name>/`, and the host it stands for if it names exactly one.
+    pub fn named(&self, name: &str) -> Option<(usize, Option<&Authority>)> {
+        let index = *self.names.get(name)?;
+        Some((index, self.hosts[index].as_ref()))
+    }
+
+    /// Whether the rest of a named route's match holds.
+    pub fn holds(&self, index: usize, head: &Head, headers: &HeaderMap) -> bool {
+        self.routes[index].holds(head, headers, true)
+    }
+
+    fn by_name(&self, name: &str) -> &Vec<usize> {
+        if let Some(list) = self.exact.get(name) {
+            return list;
+        }
+        parents(name).find_map(|parent| self.suffix.get(parent)).unwrap_or(&self.any)
+    }
+}
+
+/// `a.b.c` -> `b.c`, `c`.
+fn parents(name: &str) -> impl Iterator<Item = &str> {
+    name.match_indices('.').map(|(dot, _)| &name[dot + 1..])
+}
+
+fn parse(host: &str) -> Result<Host, String> {
+    let bracketed = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    Host::parse(&bracketed).map_err(|error| format!("`{host}`: {error}"))
+}

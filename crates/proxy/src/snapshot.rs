@@ -1,0 +1,88 @@
+//! One configuration, built: everything that can fail has succeeded, nothing belongs to a worker yet.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use config::Model;
+use config::model::{Balance, Policy};
+use exchange::Authority;
+use http::uri;
+use http::{HeaderName, HeaderValue};
+use middleware::credentials::Secret;
+use policy::budget::Budget;
+use upstream::connect::Tls;
+use upstream::endpoint::Key;
+
+use crate::route::Table;
+
+/// A numbered configuration, ready to be instantiated by each worker, infallibly.
+pub struct Snapshot {
+    /// Counts up from 1.
+    pub generation: u64,
+    /// What it was built from.
+    pub model: Model,
+    /// Host, path and the rest to an index into `routes`.
+    pub table: Table,
+    /// In the order of the configuration.
+    pub routes: Vec<Plan>,
+    /// For hosts that no route names.
+    pub default: Plan,
+    /// Where we listen.
+    pub own: Vec<std::net::SocketAddr>,
+    /// The first of them as a client would write it.
+    pub own_authority: Authority,
+    /// Ours in `Via`.
+    pub pseudonym: Arc<str>,
+    /// `1.1 <pseudonym>`.
+    pub via: HeaderValue,
+}
+
+impl Snapshot {
+    /// Without a byte in either direction of a tunnel.
+    pub fn tunnel_idle(&self) -> Duration {
+        self.default.policy.timeout.tunnel_idle
+    }
+}
+
+/// One route, built.
+pub struct Plan {
+    /// The metric label.
+    pub name: Arc<str>,
+    /// The numbers of its layers.
+    pub policy: Policy,
+    /// What is at the end.
+    pub end: End,
+    /// The credential, if it has one.
+    pub credential: Option<Credential>,
+    /// The prefix that `rewrite: prefix` replaces.
+    pub prefix: Option<String>,
+}
+
+/// The end of a route's path.
+pub enum End {
+    /// The request's own target; https ones with this TLS identity.
+    Hosts { tls: Tls },
+    /// Fixed targets, and the retries their upstream affords.
+    Targets { targets: Vec<Target>, budget: Arc<Budget> },
+    /// A redirect.
+    Redirect { status: u16, location: String },
+    /// A fixed answer.
+    Respond { status: u16, headers: Vec<(String, String)>, body: String },
+}
+
+/// One target of a route.
+pub struct Target {
+    pub weight: Option<u32>,
+    pub scheme: uri::Scheme,
+    /// `None`: the client's own authority stays.
+    pub authority: Option<uri::Authority>,
+    pub base: String,
+    pub endpoints: Vec<Key>,
+    pub balance: Balance,
+}
+
+/// A credential and where it goes.
+pub struct Credential {
+    pub header: HeaderName,
+    pub secret: Secret,
+}

@@ -1,0 +1,201 @@
+//! The house's wiring, on one screen and in request order: which layer a request meets, and why it is there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use exchange::{ArcService, Authority, Exchange, Load};
+use middleware::observe::Watch;
+use middleware::{browser, credentials, deadline, headers, redirect, respond, retry, target};
+use telemetry::Observer;
+use tower::Layer;
+use upstream::set::{Balance, Set};
+use upstream::{Params, Upstream};
+
+use crate::params;
+use crate::route::Table;
+use crate::snapshot::{End, Plan, Snapshot, Target};
+use crate::worker::Worker;
+
+/// One route's layers, instantiated for one worker.
+pub struct Stack {
+    /// The metric label.
+    pub name: Arc<str>,
+    /// The layers really built, in request order.
+    pub layers: Vec<&'static str>,
+    /// The outermost of them.
+    pub service: ArcService,
+    observer: Arc<Observer>,
+}
+
+impl Stack {
+    /// Observation: begins here, ends with the response's body.
+    pub fn watch(&self, exchange: Arc<Exchange>) -> Watch {
+        Watch::start(exchange, Arc::clone(&self.observer))
+    }
+}
+
+/// Builds one route's stack, from the outside in.
+pub fn build(plan: &Plan, snapshot: &Snapshot, worker: &Arc<Worker>) -> Stack {
+    let policy = &plan.policy;
+    let random = worker.context().random.clone();
+    let mut route = Layers::default();
+    route.note("observe", true); // counts and logs at the body's end; held by the edge, so it needs no box
+    let deadline = route.push("deadline", Some(deadline::layer(params::deadline(policy)))); // the total time, over all below
+    let browser = route.push("browser", params::browser(plan).map(browser::layer)); // a web page may not borrow a credential
+    let retry = route.push("retry", params::retry(plan, worker).map(|(params, state)| retry::layer(params, state))); // attempts, under a budget
+    let end = match &plan.end {
+        End::Redirect { status, location } => {
+            route.end("redirect", redirect::service(params::redirect(*status, location)))
+        }
+        End::Respond { status, headers, body } => {
+            route.end("respond", respond::service(params::respond(*status, headers, body)))
+        }
+        End::Hosts { tls } => {
+            let upstream = Upstream::of_hosts(tls.clone(), params::upstream(policy), Arc::clone(worker.upstream()));
+            aimed(&mut route, plan, snapshot, ArcService::new(upstream))
+        }
+        End::Targets { targets, .. } => {
+            let mut candidates = Vec::new();
+            for one in targets {
+                let mut layers = Layers::default();
+                let upstream = Arc::new(bottom(one, params::upstream(policy), worker));
+                let load: Arc<dyn Load> = Arc::clone(&upstream) as _;
+                let service = aimed(&mut layers, plan, snapshot, ArcService::shared(upstream));
+                candidates.push((one, service, load, layers));
+            }
+            route.note("target", true); // which URL this attempt goes to
+            route.names.extend(candidates.first().into_iter().flat_map(|(.., layers)| layers.names.iter().copied()));
+            target::service(
+                params::target(plan, candidates.into_iter().map(|(one, service, load, _)| (one, service, load))),
+                random,
+            )
+        }
+    };
+    let service = [deadline, browser, retry].into_iter().rev().flatten().fold(end, |inner, wrap| wrap(inner));
+    let observer = Arc::new(worker.observer(&plan.name));
+    Stack { name: Arc::clone(&plan.name), layers: route.names, service, observer }
+}
+
+/// What is done per attempt, once its target is fixed.
+fn aimed(layers: &mut Layers, plan: &Plan, snapshot: &Snapshot, upstream: ArcService) -> ArcService {
+    let headers = layers.push("headers", Some(headers::layer(params::headers(plan, snapshot)))); // set, add, remove; Via
+    let credentials = layers.push(
+        "credentials", // for exactly this target
+        plan.credential
+            .as_ref()
+            .map(|own| credentials::layer(credentials::Params { header: own.header.clone() }, own.secret.clone())),
+    );
+    layers.note("upstream", true); // endpoint, breaker, pool, attempt
+    [headers, credentials].into_iter().rev().flatten().fold(upstream, |inner, wrap| wrap(inner))
+}
+
+fn bottom(target: &Target, params: Arc<Params>, worker: &Arc<Worker>) -> Upstream {
+    let endpoints = target.endpoints.iter().map(|key| worker.upstream().named(key)).collect();
+    let balance = match target.balance {
+        config::model::Balance::P2c => Balance::P2c,
+        config::model::Balance::LeastRequest => Balance::Least,
+        config::model::Balance::RoundRobin => Balance::RoundRobin,
+        config::model::Balance::Random => Balance::Random,
+    };
+    Upstream::of_set(Set::new(endpoints, balance), params, Arc::clone(worker.upstream()))
+}
+
+type Wrap = Box<dyn FnOnce(ArcService) -> ArcService>;
+
+/// The layers pushed so far; `None` pushes nothing, so a feature that is not configured costs nothing.
+#[derive(Default)]
+struct Layers {
+    names: Vec<&'static str>,
+}
+
+impl Layers {
+    fn push<L>(&mut self, name: &'static str, layer: Option<L>) -> Option<Wrap>
+    where
+        L: Layer<ArcService, Service = ArcService> + 'static,
+    {
+        self.note(name, layer.is_some());
+        layer.map(|layer| Box::new(move |inner| layer.layer(inner)) as Wrap)
+    }
+
+    fn note(&mut self, name: &'static str, is_there: bool) {
+        if is_there {
+            self.names.push(name);
+        }
+    }
+
+    fn end(&mut self, name: &'static str, service: ArcService) -> ArcService {
+        self.names.push(name);
+        service
+    }
+}
+
+/// A snapshot, instantiated for one worker.
+pub struct Site {
+    snapshot: Arc<Snapshot>,
+    stacks: Vec<Arc<Stack>>,
+    default: Arc<Stack>,
+}
+
+impl Site {
+    /// Cannot fail: whatever could has, in `build`.
+    pub fn new(snapshot: Arc<Snapshot>, worker: &Arc<Worker>) -> Self {
+        let stacks = snapshot.routes.iter().map(|plan| Arc::new(build(plan, &snapshot, worker))).collect();
+        let default = Arc::new(build(&snapshot.default, &snapshot, worker));
+        Self { snapshot, stacks, default }
+    }
+
+    /// What it was made from.
+    pub fn snapshot(&self) -> &Arc<Snapshot> {
+        &self.snapshot
+    }
+
+    /// By route index.
+    pub fn stacks(&self) -> &[Arc<Stack>] {
+        &self.stacks
+    }
+
+    /// For hosts that no route names, and for tunnels.
+    pub fn default_stack(&self) -> &Arc<Stack> {
+        &self.default
+    }
+
+    /// Finds routes.
+    pub fn table(&self) -> &Table {
+        &self.snapshot.table
+    }
+
+    /// Hosts that no route names are served.
+    pub fn passes(&self) -> bool {
+        self.snapshot.model.default.pass
+    }
+
+    /// Ports that CONNECT may go to.
+    pub fn connect_ports(&self) -> &[(u16, u16)] {
+        &self.snapshot.model.destinations.connect_ports
+    }
+
+    /// Ours in `Via`.
+    pub fn pseudonym(&self) -> &str {
+        &self.snapshot.pseudonym
+    }
+
+    /// Our own address, as a client would write it.
+    pub fn own(&self) -> &Authority {
+        &self.snapshot.own_authority
+    }
+
+    /// The client means us: a name of this machine, or an address we listen on.
+    pub fn is_own(&self, authority: &Authority) -> bool {
+        if authority.host().is_local() {
+            return true;
+        }
+        let exchange::Host::Ip(ip) = authority.host() else { return false };
+        let port = authority.port_or(80);
+        self.snapshot.own.iter().any(|own| own.port() == port && (own.ip() == *ip || own.ip().is_unspecified()))
+    }
+
+    /// Without a byte in either direction of a tunnel.
+    pub fn tunnel_idle(&self) -> Duration {
+        self.snapshot.tunnel_idle()
+    }
+}

@@ -1,0 +1,85 @@
+//! What outlives a configuration, by stable identity: endpoints, budgets, TLS identities, secrets.
+//!
+//! Thresholds live in the snapshot, counters here, so a reload never resets what was learnt.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use config::model;
+use middleware::credentials::Secret;
+use parking_lot::Mutex;
+use policy::budget::Budget;
+use upstream::connect::Tls;
+use upstream::connect::tls::{self, Pem, TlsError};
+use upstream::registry::Registry;
+
+/// The process's memory.
+#[derive(Default)]
+pub struct State {
+    /// Endpoints.
+    pub registry: Arc<Registry>,
+    budgets: Mutex<HashMap<String, Arc<Budget>>>,
+    tls: tls::Store,
+    secrets: Mutex<HashMap<SecretKey, Secret>>,
+}
+
+/// A secret as it is presented: the same file as bearer and as header are two.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SecretKey {
+    /// Where it is read from.
+    pub source: model::Secret,
+    /// How it is presented.
+    pub form: SecretForm,
+}
+
+/// How a secret becomes a header value.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum SecretForm {
+    /// `Bearer ...`
+    Bearer,
+    /// `Basic ...` with this user.
+    Basic { user: String },
+    /// This prefix, then the secret.
+    Header { prefix: String },
+}
+
+impl State {
+    /// The budget of an upstream.
+    pub fn budget(&self, upstream: &str) -> Arc<Budget> {
+        let mut budgets = self.budgets.lock();
+        Arc::clone(budgets.entry(upstream.to_owned()).or_insert_with(|| Arc::new(Budget::new())))
+    }
+
+    /// A TLS identity, the same one for equal parameters and files, so that sessions are resumed.
+    ///
+    /// # Errors
+    /// Names the file and what to do.
+    pub fn tls(&self, from: &model::Tls) -> Result<Tls, TlsError> {
+        self.tls.tls(&tls::Params {
+            ca: from.ca.clone().map(Pem::File),
+            identity: from.cert.clone().zip(from.key.clone()).map(|(cert, key)| (Pem::File(cert), Pem::File(key))),
+            sni: from.sni.clone(),
+            min: match from.min {
+                model::TlsVersion::V12 => tls::Version::V12,
+                model::TlsVersion::V13 => tls::Version::V13,
+            },
+        })
+    }
+
+    /// The cell of a secret; `load` fills it.
+    pub fn secret(&self, key: SecretKey) -> Secret {
+        self.secrets.lock().entry(key).or_default().clone()
+    }
+
+    /// All cells, to be read again.
+    pub fn secrets(&self) -> Vec<(SecretKey, Secret)> {
+        self.secrets.lock().iter().map(|(key, secret)| (key.clone(), secret.clone())).collect()
+    }
+
+    /// Forgets what no configuration names any more.
+    pub fn sweep(&self, secrets: &[SecretKey]) {
+        self.registry.sweep();
+        self.budgets.lock().retain(|_, budget| Arc::strong_count(budget) > 1);
+        self.secrets.lock().retain(|key, _| secrets.contains(key));
+    }
+}

@@ -1,0 +1,218 @@
+//! One worker: a thread with a runtime of its own, its pools, its counters, its share of the connections.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use exchange::{Client, Io, clock};
+use telemetry::Observer;
+use telemetry::access_log::Writer;
+use telemetry::metrics::Shard;
+use tokio::sync::{mpsc, watch};
+use upstream::endpoint::Context;
+use upstream::worker::Worker as Pools;
+
+use crate::listener::conn::{self, Entry};
+use crate::listener::drain::{Drain, Mode};
+use crate::listener::pulse::{self, Pulses};
+use crate::snapshot::Snapshot;
+use crate::stack::Site;
+
+/// A socket on its way from the control thread.
+pub struct Arrival {
+    /// The socket, not yet registered with any runtime.
+    pub socket: Socket,
+    /// Who it is.
+    pub client: Client,
+}
+
+/// What was accepted.
+pub enum Socket {
+    /// TCP.
+    Tcp(std::net::TcpStream),
+    /// A unix socket.
+    #[cfg(unix)]
+    Unix(std::os::unix::net::UnixStream),
+}
+
+/// Client-side limits, from `server:`.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub first_byte: Duration,
+    pub head: Duration,
+    pub idle: Duration,
+    pub body_idle: Duration,
+    pub max_header_bytes: usize,
+    pub max_headers: usize,
+}
+
+impl Limits {
+    fn of(snapshot: &Snapshot) -> Self {
+        let server = &snapshot.model.server;
+        Self {
+            first_byte: server.first_byte,
+            head: server.header,
+            idle: server.idle,
+            body_idle: server.body_idle,
+            max_header_bytes: server.max_header_bytes,
+            max_headers: server.max_headers,
+        }
+    }
+}
+
+/// The worker; see the module.
+pub struct Worker {
+    pools: Arc<Pools>,
+    stats: Arc<Shard>,
+    log: Option<Arc<Writer>>,
+    pulses: Pulses,
+    drain: Drain,
+    connections: Arc<AtomicUsize>,
+    site: ArcSwapOption<Site>,
+}
+
+/// What a worker is made of.
+pub struct Parts {
+    pub pools: Arc<Pools>,
+    pub stats: Arc<Shard>,
+    pub log: Option<Arc<Writer>>,
+    pub drain: Drain,
+    /// Open client connections, for whoever hands out sockets.
+    pub connections: Arc<AtomicUsize>,
+}
+
+impl Worker {
+    /// A worker with `snapshot` in place.
+    pub fn new(parts: Parts, snapshot: Arc<Snapshot>) -> Arc<Self> {
+        let Parts { pools, stats, log, drain, connections } = parts;
+        let worker = Arc::new(Self {
+            pools,
+            stats,
+            log,
+            pulses: Pulses::default(),
+            drain,
+            connections,
+            site: ArcSwapOption::empty(),
+        });
+        worker.swap(snapshot);
+        worker
+    }
+
+    /// Puts a new snapshot in place; requests in flight keep the old one.
+    pub fn swap(self: &Arc<Self>, snapshot: Arc<Snapshot>) {
+        self.site.store(Some(Arc::new(Site::new(snapshot, self))));
+    }
+
+    /// The snapshot in place.
+    pub fn site(&self) -> Arc<Site> {
+        #[expect(clippy::expect_used, reason = "`new` puts one in place before anyone has the worker")]
+        self.site.load_full().expect("a site is in place")
+    }
+
+    /// Its pools.
+    pub fn upstream(&self) -> &Arc<Pools> {
+        &self.pools
+    }
+
+    /// What its endpoints share.
+    pub fn context(&self) -> &Arc<Context> {
+        self.pools.context()
+    }
+
+    /// Its counters.
+    pub fn stats(&self) -> &Arc<Shard> {
+        &self.stats
+    }
+
+    /// Its connections' timer.
+    pub fn pulses(&self) -> &Pulses {
+        &self.pulses
+    }
+
+    /// The process's switch.
+    pub fn drain(&self) -> Drain {
+        self.drain.clone()
+    }
+
+    /// Client-side limits.
+    pub fn limits(&self) -> Limits {
+        Limits::of(self.site().snapshot())
+    }
+
+    /// Counts and logs for one route.
+    pub fn observer(&self, route: &Arc<str>) -> Observer {
+        Observer { stats: self.stats.route(route), log: self.log.clone() }
+    }
+
+    /// Serves sockets until the process stops, or drained with nothing left.
+    pub async fn run(
+        self: Arc<Self>,
+        mut arrivals: mpsc::Receiver<Arrival>,
+        mut snapshots: watch::Receiver<Arc<Snapshot>>,
+    ) {
+        let mut drain = self.drain();
+        let mut sweep = tokio::time::interval(pulse::EVERY);
+        sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                Some(arrival) = arrivals.recv() => self.take(arrival),
+                Ok(()) = snapshots.changed() => {
+                    let snapshot = Arc::clone(&snapshots.borrow_and_update());
+                    self.swap(snapshot);
+                }
+                _ = sweep.tick() => self.sweep(),
+                () = drain.reached(Mode::Stopping) => return,
+            }
+        }
+    }
+
+    fn take(self: &Arc<Self>, arrival: Arrival) {
+        let counted = Counted(Arc::clone(&self.connections));
+        let io = match arrival.socket {
+            Socket::Tcp(tcp) => tokio::net::TcpStream::from_std(tcp).map(Io::from),
+            #[cfg(unix)]
+            Socket::Unix(unix) => tokio::net::UnixStream::from_std(unix).map(Io::from),
+        };
+        match io {
+            Ok(io) => {
+                let served = conn::serve(io, Entry { client: arrival.client, tunnel: None }, Arc::clone(self));
+                tokio::spawn(async move {
+                    served.await;
+                    drop(counted);
+                });
+            }
+            Err(error) => tracing::warn!(%error, "a client socket could not be registered"),
+        }
+    }
+
+    fn sweep(&self) {
+        let now = clock::now();
+        let limits = self.limits();
+        self.pulses.sweep(&pulse::Limits { head: limits.head, idle: limits.idle }, now);
+        self.pools.sweep(now);
+        if let Some(log) = &self.log {
+            log.flush();
+        }
+    }
+}
+
+/// One open client connection; the control thread counted it when it handed it over.
+struct Counted(Arc<AtomicUsize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+/// The process's metrics as the endpoints' state feeds them.
+pub struct Endpoints(pub Arc<upstream::registry::Registry>);
+
+impl telemetry::metrics::EndpointSource for Endpoints {
+    fn each(&self, see: &mut dyn FnMut(&str, &str, u8, u32)) {
+        for state in self.0.all() {
+            see(&state.upstream, &state.label, state.breaker.state() as u8, state.inflight.get());
+        }
+    }
+}

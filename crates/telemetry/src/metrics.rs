@@ -1,0 +1,73 @@
+//! The numbers of the process.
+//!
+//! Written in shards, one a worker and one for the control thread, so that counting never moves a cache line between
+//! cores; summed when they are scraped. What happens rarely is in [`Events`], behind locks. Routes, upstreams and
+//! words are the only labels: a client cannot make a series.
+
+mod catalogue;
+mod cell;
+mod collect;
+mod connections;
+mod endpoints;
+mod events;
+mod process;
+mod requests;
+mod route;
+mod samples;
+mod shard;
+
+use std::fmt;
+use std::sync::Arc;
+
+use prometheus::Registry;
+
+use self::collect::{Collect, State};
+pub use self::connections::{Connection, Direction, Proto, Rejection, Side, Tunnel};
+pub use self::endpoints::EndpointSource;
+pub use self::events::Events;
+pub use self::route::RouteStats;
+pub use self::shard::Shard;
+
+/// One process's registry.
+pub struct Metrics {
+    registry: Registry,
+    state: Arc<State>,
+}
+
+impl Metrics {
+    /// An empty registry for this version of the program.
+    pub fn new(version: &str) -> Arc<Self> {
+        let state = Arc::new(State::new(version));
+        let registry = Registry::new();
+        #[expect(clippy::expect_used, reason = "a test gathers every family of the table")]
+        registry.register(Box::new(Collect::new(state.clone()))).expect("the table's names are valid and distinct");
+        Arc::new(Self { registry, state })
+    }
+
+    /// A new shard, kept and summed for as long as the registry lives.
+    pub fn shard(&self) -> Arc<Shard> {
+        let shard = Arc::new(Shard::new(self.state.events.clone()));
+        self.state.shards.lock().push(shard.clone());
+        shard
+    }
+
+    /// What happens rarely.
+    pub fn events(&self) -> &Arc<Events> {
+        &self.state.events
+    }
+
+    /// Says where breaker states and in-flight counts are read at a scrape; the first source stays.
+    pub fn set_endpoints(&self, source: Arc<dyn EndpointSource>) {
+        let _ = self.state.endpoints.set(source);
+    }
+
+    pub(crate) const fn registry(&self) -> &Registry {
+        &self.registry
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}

@@ -1,0 +1,58 @@
+//! Every metric by name, type, labels and help: the table of the interface document.
+
+use prometheus::proto::MetricType;
+
+/// A metric family.
+#[derive(Debug)]
+pub(crate) struct Family {
+    pub(crate) name: &'static str,
+    pub(crate) kind: MetricType,
+    pub(crate) labels: &'static [&'static str],
+    pub(crate) help: &'static str,
+}
+
+macro_rules! families {
+    ($($id:ident $kind:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
+        $(pub(crate) static $id: Family =
+            Family { name: $name, kind: MetricType::$kind, labels: &[$($label),*], help: $help };)*
+
+        /// All of them.
+        pub(crate) static ALL: &[&Family] = &[$(&$id),*];
+    };
+}
+
+families! {
+    REQUESTS COUNTER "attache_requests_total" ["route", "method", "code", "reason"] "Requests that ended; reason is empty if nothing of ours failed.";
+    REQUEST_DURATION HISTOGRAM "attache_request_duration_seconds" ["route", "code_class"] "From the request's head to the end of the response.";
+    OVERHEAD HISTOGRAM "attache_overhead_seconds" ["route"] "Our own time: until the response's head, less the attempts.";
+    ATTEMPTS COUNTER "attache_attempts_total" ["route", "result"] "Tries at upstreams by status class or reason.";
+    ATTEMPT_DURATION HISTOGRAM "attache_attempt_duration_seconds" ["route"] "One try until its response's head or failure.";
+    RETRIES COUNTER "attache_retries_total" ["route"] "Attempts beyond the first.";
+    RETRY_DENIED COUNTER "attache_retry_denied_total" ["route", "reason"] "Requests that were not retried (again), and why.";
+    REJECTED COUNTER "attache_rejected_total" ["route", "reason"] "Requests that we refused without any attempt.";
+    BYTES COUNTER "attache_bytes_total" ["route", "direction"] "Body bytes from (in) and to (out) clients.";
+    CONNECTIONS GAUGE "attache_connections" ["side", "proto"] "Open connections.";
+    TUNNELS GAUGE "attache_tunnels" [] "Running tunnels.";
+    TUNNEL_BYTES COUNTER "attache_tunnel_bytes_total" ["direction"] "Bytes from (in) and to (out) clients in tunnels.";
+    DNS HISTOGRAM "attache_dns_seconds" [] "Name look-ups.";
+    CONNECT HISTOGRAM "attache_connect_seconds" [] "TCP connects to upstreams.";
+    HANDSHAKE HISTOGRAM "attache_tls_handshake_seconds" [] "TLS handshakes with upstreams.";
+    CONNECTION_REJECTED COUNTER "attache_connection_rejected_total" ["reason"] "Client connections that ended before a request.";
+    TRANSITIONS COUNTER "attache_breaker_transitions_total" ["upstream", "endpoint", "to"] "Changes of breakers.";
+    BREAKER GAUGE "attache_breaker_state" ["upstream", "endpoint"] "0 closed, 1 half-open, 2 open.";
+    INFLIGHT GAUGE "attache_endpoint_inflight" ["upstream", "endpoint"] "Requests at the endpoint now.";
+    REFRESHES COUNTER "attache_credential_refresh_total" ["route", "result"] "Credentials read or fetched anew.";
+    RELOAD_OK GAUGE "attache_config_last_reload_successful" [] "1 if the last configuration was accepted.";
+    GENERATION GAUGE "attache_config_generation" [] "The configuration that runs, counted from the start.";
+    RELOADED_AT GAUGE "attache_config_last_reload_timestamp_seconds" [] "When a configuration was last accepted or refused.";
+    BUILD GAUGE "attache_build_info" ["version"] "Always 1.";
+    OVERFLOW COUNTER "attache_state_overflow_total" [] "Requests without per-host state, since its table was full.";
+    LOG_DROPPED COUNTER "attache_access_log_dropped_total" [] "Access log lines that were lost.";
+    CPU COUNTER "process_cpu_seconds_total" [] "User and system CPU time.";
+    RESIDENT GAUGE "process_resident_memory_bytes" [] "Resident memory.";
+    VIRTUAL GAUGE "process_virtual_memory_bytes" [] "Virtual memory.";
+    OPEN_FDS GAUGE "process_open_fds" [] "Open file descriptors.";
+    MAX_FDS GAUGE "process_max_fds" [] "Limit of open file descriptors.";
+    STARTED GAUGE "process_start_time_seconds" [] "When the process started.";
+    THREADS GAUGE "process_threads" [] "Threads.";
+}

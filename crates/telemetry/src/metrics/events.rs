@@ -1,0 +1,142 @@
+//! What happens rarely enough for a lock of the whole process: transitions, refreshes, reloads, losses.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use exchange::clock;
+use parking_lot::Mutex;
+use policy::Tick;
+
+use super::cell::Count;
+
+/// Endpoints with counted transitions; those of hosts that no route names come and go.
+const CAP: usize = 1024;
+
+/// The label of what came after the cap.
+const OTHER: &str = "_other";
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Events {
+    transitions: Mutex<Transitions>,
+    refreshes: Mutex<BTreeMap<Arc<str>, [u64; 2]>>,
+    reload: Mutex<Option<Reload>>,
+    overflow: Count,
+    dropped: Count,
+}
+
+/// By upstream and endpoint, to each of the three states.
+type Transitions = BTreeMap<(Arc<str>, Arc<str>), [u64; 3]>;
+
+/// The last reload.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reload {
+    /// It was published.
+    pub(super) ok: bool,
+    /// The generation that runs.
+    pub(super) generation: u64,
+    /// Unix time in seconds.
+    pub(super) at: f64,
+}
+
+impl Events {
+    /// A breaker changed to `to`: 0 closed, 1 half-open, 2 open.
+    pub fn breaker_changed(&self, upstream: &Arc<str>, endpoint: &Arc<str>, to: u8) {
+        let mut transitions = self.transitions.lock();
+        let mut key = (upstream.clone(), endpoint.clone());
+        if transitions.len() >= CAP && !transitions.contains_key(&key) {
+            key = (OTHER.into(), OTHER.into());
+        }
+        transitions.entry(key).or_default()[usize::from(to.min(2))] += 1;
+    }
+
+    /// A route's credential was read or fetched anew, or could not be.
+    pub fn credential_refreshed(&self, route: &Arc<str>, ok: bool) {
+        self.refreshes.lock().entry(route.clone()).or_default()[usize::from(ok)] += 1;
+    }
+
+    /// A configuration was published (`Ok` with its generation) or refused (`Err` with the one that goes on).
+    pub fn reloaded(&self, generation: Result<u64, u64>, now: Tick) {
+        let (Ok(running) | Err(running)) = generation;
+        let at = clock::wall(now).as_secs_f64();
+        *self.reload.lock() = Some(Reload { ok: generation.is_ok(), generation: running, at });
+    }
+
+    /// A request ran without per-host state because there was no room for it.
+    pub fn state_overflow(&self) {
+        self.overflow.add(1);
+    }
+
+    /// Lines of the access log were lost.
+    pub fn log_dropped(&self, lines: u64) {
+        self.dropped.add(lines);
+    }
+
+    pub(super) fn each_transition(&self, mut each: impl FnMut(&str, &str, u8, u64)) {
+        for ((upstream, endpoint), counts) in &*self.transitions.lock() {
+            for (to, count) in (0..).zip(counts) {
+                each(upstream, endpoint, to, *count);
+            }
+        }
+    }
+
+    pub(super) fn each_refresh(&self, mut each: impl FnMut(&str, &str, u64)) {
+        for (route, [failed, ok]) in &*self.refreshes.lock() {
+            each(route, "error", *failed);
+            each(route, "ok", *ok);
+        }
+    }
+
+    pub(super) fn last_reload(&self) -> Option<Reload> {
+        *self.reload.lock()
+    }
+
+    pub(super) fn overflows(&self) -> u64 {
+        self.overflow.get()
+    }
+
+    /// Lines of the access log that were lost so far.
+    pub fn log_lines_dropped(&self) -> u64 {
+        self.dropped.get()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transitions_are_bounded_and_none_is_lost() {
+        let events = Events::default();
+        let upstream: Arc<str> = Arc::from("_default");
+        for host in 0..CAP + 50 {
+            events.breaker_changed(&upstream, &Arc::from(format!("host{host}:443")), 2);
+        }
+        events.breaker_changed(&upstream, &Arc::from("host0:443"), 2);
+
+        let (mut series, mut sum, mut first, mut other) = (0, 0, 0, 0);
+        events.each_transition(|upstream, endpoint, to, count| {
+            series += usize::from(count > 0);
+            sum += count;
+            first += if endpoint == "host0:443" { count } else { 0 };
+            other += if upstream == OTHER { count } else { 0 };
+            assert!(to == 2 || count == 0);
+        });
+
+        assert_eq!((series, sum, first, other), (CAP + 1, CAP as u64 + 51, 2, 50));
+    }
+
+    #[test]
+    fn a_refused_reload_keeps_the_generation() {
+        let events = Events::default();
+        assert!(events.last_reload().is_none());
+        let now = clock::now();
+
+        events.reloaded(Ok(3), now);
+        events.reloaded(Err(3), now);
+
+        let last = events.last_reload().expect("reloaded");
+        assert_eq!((last.ok, last.generation), (false, 3));
+        assert!(last.at > 1.7e9, "{}", last.at);
+    }
+}

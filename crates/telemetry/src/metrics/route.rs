@@ -1,0 +1,200 @@
+//! What is counted of one route, in one worker.
+//!
+//! [`RouteStats::finished`] runs once a request: array indexing and relaxed adds, two uncontended locks (the triple
+//! of the request, the list of its attempts), no text and no allocation.
+
+use std::sync::Arc;
+
+use exchange::{ErrorKind, Exchange};
+use parking_lot::Mutex;
+use policy::Tick;
+
+use super::cell::{Count, DURATIONS, Histogram, OVERHEADS};
+use super::requests::Requests;
+use crate::{labels, outcome};
+
+/// One route's numbers; aligned so that no two workers share a cache line.
+#[derive(Debug)]
+#[repr(align(64))]
+pub struct RouteStats {
+    name: Arc<str>,
+    pub(super) requests: Requests,
+    pub(super) durations: [Histogram; labels::CLASSES.len()],
+    pub(super) overhead: Histogram,
+    pub(super) attempts: [Count; labels::RESULTS],
+    pub(super) attempt_duration: Histogram,
+    pub(super) retries: Count,
+    pub(super) rejected: [Count; ErrorKind::ALL.len()],
+    pub(super) bytes_in: Count,
+    pub(super) bytes_out: Count,
+    /// Few and only after failures: the words are literals of the code.
+    pub(super) retry_denied: Mutex<Vec<(&'static str, u64)>>,
+}
+
+impl RouteStats {
+    pub(super) fn new(name: Arc<str>) -> Self {
+        Self {
+            name,
+            requests: Requests::default(),
+            durations: std::array::from_fn(|_| Histogram::new(&DURATIONS)),
+            overhead: Histogram::new(&OVERHEADS),
+            attempts: std::array::from_fn(|_| Count::default()),
+            attempt_duration: Histogram::new(&DURATIONS),
+            retries: Count::default(),
+            rejected: std::array::from_fn(|_| Count::default()),
+            bytes_in: Count::default(),
+            bytes_out: Count::default(),
+            retry_denied: Mutex::default(),
+        }
+    }
+
+    /// The `route` label.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Records a finished exchange; called once for each.
+    pub fn finished(&self, exchange: &Exchange, now: Tick) {
+        let status = outcome::status(exchange);
+        let reason = exchange.reason();
+        self.requests.add(&exchange.head.method, status, reason);
+        self.durations[labels::class(status)].record(now.since(exchange.head.started));
+        self.bytes_in.add(exchange.bytes_in());
+        self.bytes_out.add(exchange.bytes_out());
+        let (tries, overhead) = exchange.with_attempts(|attempts| {
+            for attempt in attempts {
+                self.attempts[labels::result(attempt.result)].add(1);
+                self.attempt_duration.record(attempt.took);
+            }
+            (attempts.len() as u64, outcome::overhead(exchange, attempts))
+        });
+        if let Some(overhead) = overhead {
+            self.overhead.record(overhead);
+        }
+        if tries > 1 {
+            self.retries.add(tries - 1);
+        }
+        if tries == 0
+            && let Some(kind) = reason
+            && kind != ErrorKind::ClientGone
+        {
+            self.rejected[kind as usize].add(1);
+        }
+        if let Some(why) = exchange.retry_denied() {
+            self.deny(why, 1);
+        }
+    }
+
+    fn deny(&self, why: &'static str, by: u64) {
+        let mut denied = self.retry_denied.lock();
+        match denied.iter_mut().find(|(known, _)| *known == why) {
+            Some((_, count)) => *count += by,
+            None => denied.push((why, by)),
+        }
+    }
+
+    /// Adds another worker's numbers of the same route.
+    pub(super) fn absorb(&self, other: &Self) {
+        self.requests.absorb(&other.requests);
+        for (sum, more) in self.durations.iter().zip(&other.durations) {
+            sum.absorb(more);
+        }
+        self.overhead.absorb(&other.overhead);
+        for (sum, more) in self.attempts.iter().zip(&other.attempts).chain(self.rejected.iter().zip(&other.rejected)) {
+            sum.absorb(more);
+        }
+        self.attempt_duration.absorb(&other.attempt_duration);
+        self.retries.absorb(&other.retries);
+        self.bytes_in.absorb(&other.bytes_in);
+        self.bytes_out.absorb(&other.bytes_out);
+        let denied = other.retry_denied.lock().clone();
+        for (why, count) in denied {
+            self.deny(why, count);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::fixture::{after, attempt, exchange};
+
+    fn stats() -> RouteStats {
+        RouteStats::new(Arc::from("api"))
+    }
+
+    #[test]
+    fn attempts_beyond_the_first_are_retries() {
+        let stats = stats();
+        let exchange = exchange("/");
+        exchange.attempted(attempt(0, 10, Err(ErrorKind::Reset)));
+        exchange.attempted(attempt(20, 10, Ok(503)));
+        exchange.attempted(attempt(40, 10, Ok(200)));
+        exchange.answered(200, None, after(51));
+        exchange.add_bytes_out(42);
+
+        stats.finished(&exchange, after(60));
+
+        assert_eq!(stats.retries.get(), 2);
+        assert_eq!(stats.attempt_duration.count(), 3);
+        for result in [Err(ErrorKind::Reset), Ok(503), Ok(200)] {
+            assert_eq!(stats.attempts[labels::result(result)].get(), 1, "{result:?}");
+        }
+        assert_eq!((stats.durations[2].count(), stats.durations[2].seconds()), (1, 0.06));
+        assert_eq!(stats.overhead.seconds(), 0.021);
+        assert_eq!((stats.bytes_in.get(), stats.bytes_out.get()), (0, 42));
+    }
+
+    #[test]
+    fn only_what_we_refused_before_any_attempt_is_rejected() {
+        let stats = stats();
+        for (kind, tried) in [
+            (ErrorKind::RateLimited, false),
+            (ErrorKind::ClientGone, false),
+            (ErrorKind::Deadline, true),
+            (ErrorKind::Overloaded, false),
+        ] {
+            let exchange = exchange("/");
+            if tried {
+                exchange.attempted(attempt(0, 1, Err(kind)));
+            }
+            exchange.answered(kind.status(exchange.head.door).as_u16(), Some(kind), after(1));
+            stats.finished(&exchange, after(1));
+        }
+
+        let rejected: Vec<_> = ErrorKind::ALL.iter().filter(|kind| stats.rejected[**kind as usize].get() > 0).collect();
+
+        assert_eq!(rejected, [&ErrorKind::RateLimited, &ErrorKind::Overloaded]);
+    }
+
+    #[test]
+    fn an_exchange_without_an_answer_has_no_overhead() {
+        let stats = stats();
+        let exchange = exchange("/");
+        exchange.set_reason(ErrorKind::ClientGone);
+
+        stats.finished(&exchange, after(1) + Duration::from_micros(1));
+
+        assert_eq!((stats.overhead.count(), stats.durations[4].count()), (0, 1));
+    }
+
+    #[test]
+    fn absorbing_adds_everything() {
+        let (sum, part) = (stats(), stats());
+        let exchange = exchange("/");
+        exchange.set_retry_denied("budget");
+        exchange.attempted(attempt(0, 1, Ok(500)));
+        exchange.answered(500, None, after(2));
+        exchange.add_bytes_in(7);
+        part.finished(&exchange, after(2));
+        sum.finished(&exchange, after(2));
+
+        sum.absorb(&part);
+
+        assert_eq!(*sum.retry_denied.lock(), [("budget", 2)]);
+        assert_eq!((sum.bytes_in.get(), sum.attempts[5].get(), sum.overhead.count()), (14, 2, 2));
+        assert_eq!(sum.durations[5].count(), 2);
+    }
+}

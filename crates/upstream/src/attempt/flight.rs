@@ -1,0 +1,237 @@
+//! What one attempt holds: its place at the endpoint, the breaker's admission, and later the lease.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use exchange::classify::{self, Verdict};
+use exchange::{Attempt, Body, End, Error, ErrorKind, Exchange, Finish, Sent, clock};
+use http::{HeaderMap, Response, StatusCode};
+use http_body::Body as _;
+use policy::Tick;
+use policy::breaker::{Admission, Sample, Transition};
+
+use super::{Admitted, Answer, redial};
+use crate::Pool;
+use crate::endpoint::Endpoint;
+use crate::pool::Lease;
+use crate::upstream::Params;
+
+/// Latency noted for a failure, at least: a fast failure must not look like a fast endpoint.
+const PENALTY: Duration = Duration::from_secs(1);
+
+/// One attempt under way. Dropping it releases everything and counts for nothing.
+pub(crate) struct Flight {
+    endpoint: Endpoint,
+    admission: Option<Admission>,
+    params: Arc<Params>,
+    exchange: Arc<Exchange>,
+    started: Tick,
+    sent: Sent,
+    reused: bool,
+    noted: bool,
+}
+
+impl Flight {
+    pub(crate) fn new(admitted: Admitted, params: Arc<Params>, exchange: Arc<Exchange>, started: Tick) -> Self {
+        let Admitted { endpoint, admission } = admitted;
+        // Counted, not limited: nothing is refused here.
+        let _ = endpoint.state.inflight.acquire(u32::MAX);
+        Self { endpoint, admission, params, exchange, started, sent: Sent::Nothing, reused: false, noted: false }
+    }
+
+    pub(super) fn exchange(&self) -> &Arc<Exchange> {
+        &self.exchange
+    }
+
+    pub(super) fn pool(&self) -> &Arc<Pool> {
+        &self.endpoint.pool
+    }
+
+    pub(super) fn label(&self) -> &str {
+        &self.endpoint.state.label
+    }
+
+    pub(super) fn started(&self) -> Tick {
+        self.started
+    }
+
+    pub(super) fn sent(&self) -> Sent {
+        self.sent
+    }
+
+    /// The request goes onto a connection now.
+    pub(super) fn sending(&mut self, reused: bool) {
+        self.sent = Sent::Maybe;
+        self.reused = reused;
+    }
+
+    pub(super) fn connect_timeout(&self) -> Duration {
+        self.params.connect
+    }
+
+    pub(super) fn idle_timeout(&self) -> Duration {
+        self.params.idle
+    }
+
+    /// When the attempt is over, and what that is called. The total deadline counts against the endpoint too:
+    /// one that hangs must not go unnoticed because the total is shorter than the attempt's own limit.
+    pub(super) fn limit(&self) -> (Option<Tick>, ErrorKind) {
+        let attempt = self.params.attempt.map(|limit| self.started + limit);
+        match (attempt, self.exchange.deadline()) {
+            (Some(attempt), Some(total)) if total <= attempt => (Some(total), ErrorKind::Deadline),
+            (Some(attempt), _) => (Some(attempt), ErrorKind::AttemptTimeout),
+            (None, total) => (total, ErrorKind::Deadline),
+        }
+    }
+
+    /// The head is there: judges it and hands what is held to the body.
+    pub(super) fn answered(mut self, answer: Answer) -> Response<Body> {
+        let Answer { mut response, lease, uploaded } = answer;
+        let now = clock::now();
+        let status = response.status();
+        let failed = grpc_failed(response.headers());
+        let verdict = if failed { Verdict::Bad } else { classify::status(status) };
+        let generation = self.judge(verdict, now);
+        self.note(Ok(status.as_u16()), now);
+        let late = generation.filter(|_| verdict == Verdict::Good);
+        let tunnel = status == StatusCode::SWITCHING_PROTOCOLS || lease.is_none();
+        response.body_mut().attach(Box::new(Landing { flight: self, lease, uploaded, late, tunnel }));
+        response
+    }
+
+    pub(super) fn failed(mut self, error: &Error) {
+        let now = clock::now();
+        self.judge(classify::error(error), now);
+        self.note(Err(error.kind), now);
+    }
+
+    /// Feeds the breaker and the latency memory; returns the generation the sample belongs to.
+    fn judge(&mut self, verdict: Verdict, now: Tick) -> Option<u32> {
+        let latency = now.since(self.started);
+        let state = &self.endpoint.state;
+        let sample = match verdict {
+            Verdict::Good => {
+                state.latency.success(latency, now);
+                Sample::Success { latency }
+            }
+            Verdict::Bad | Verdict::Unreachable => {
+                state.latency.failure(latency, PENALTY, now);
+                Sample::Failure { connect: verdict == Verdict::Unreachable, latency }
+            }
+            Verdict::Unknown => return None,
+        };
+        let (admission, params) = (self.admission.take()?, self.params.breaker.as_ref()?);
+        let generation = admission.generation();
+        let random = &self.pool().context().random;
+        let transition = random.with(|rng| state.breaker.record(admission, sample, params, now, rng));
+        if let Some(transition) = transition {
+            announce(&self.endpoint, transition);
+            redial::watch(&self.endpoint, params.clone(), self.params.connect);
+        }
+        Some(generation)
+    }
+
+    fn judge_late(&self, generation: u32) {
+        let Some(params) = &self.params.breaker else { return };
+        let random = &self.pool().context().random;
+        let breaker = &self.endpoint.state.breaker;
+        if let Some(transition) = random.with(|rng| breaker.late_failure(generation, params, clock::now(), rng)) {
+            announce(&self.endpoint, transition);
+        }
+    }
+
+    fn note(&mut self, result: Result<u16, ErrorKind>, now: Tick) {
+        self.noted = true;
+        self.exchange.attempted(Attempt {
+            endpoint: Arc::clone(&self.endpoint.state.label),
+            started: self.started,
+            took: now.since(self.started),
+            result,
+            reused: self.reused,
+        });
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        if let Some(admission) = self.admission.take() {
+            self.endpoint.state.breaker.release(admission);
+        }
+        if !self.noted {
+            self.note(Err(ErrorKind::ClientGone), clock::now());
+        }
+        self.endpoint.state.inflight.release();
+    }
+}
+
+/// Counts and logs a breaker's change of state, once.
+pub(super) fn announce(endpoint: &Endpoint, transition: Transition) {
+    let state = &endpoint.state;
+    tracing::info!(upstream = &*state.upstream, endpoint = &*state.label, from = ?transition.from, to = ?transition.to, "breaker");
+    endpoint.pool.context().stats.events().breaker_changed(&state.upstream, &state.label, transition.to as u8);
+}
+
+/// What the response body owes: the end of the attempt.
+struct Landing {
+    flight: Flight,
+    lease: Option<Lease>,
+    uploaded: Option<Arc<AtomicBool>>,
+    /// The generation of a sample that was good at the head.
+    late: Option<u32>,
+    tunnel: bool,
+}
+
+impl Finish for Landing {
+    fn trailers(&mut self, trailers: &HeaderMap) {
+        if grpc_failed(trailers)
+            && let Some(generation) = self.late.take()
+        {
+            self.flight.judge_late(generation);
+        }
+    }
+
+    fn finish(mut self: Box<Self>, end: End) {
+        match end {
+            End::Complete => {
+                let uploaded = self.uploaded.as_ref().is_none_or(|done| done.load(Relaxed));
+                if uploaded && let Some(lease) = self.lease.take() {
+                    lease.give_back(clock::now());
+                }
+            }
+            End::Failed(ErrorKind::Truncated) if !self.tunnel => {
+                if let Some(generation) = self.late.take() {
+                    self.flight.judge_late(generation);
+                }
+            }
+            End::Failed(_) | End::Dropped => {}
+        }
+    }
+}
+
+/// A gRPC status that says the server failed, rather than the call was refused: unknown, deadline exceeded,
+/// internal, unavailable, data loss.
+fn grpc_failed(fields: &HeaderMap) -> bool {
+    match fields.get("grpc-status") {
+        Some(status) => matches!(status.as_bytes(), b"2" | b"4" | b"13" | b"14" | b"15"),
+        None => false,
+    }
+}
+
+/// Notes when a request body has been sent whole; `None` if there is none.
+pub(super) fn watch_upload(body: &mut Body) -> Option<Arc<AtomicBool>> {
+    if body.is_end_stream() {
+        return None;
+    }
+    let done = Arc::new(AtomicBool::new(false));
+    body.attach(Box::new(Uploaded(Arc::clone(&done))));
+    Some(done)
+}
+
+struct Uploaded(Arc<AtomicBool>);
+
+impl Finish for Uploaded {
+    fn finish(self: Box<Self>, end: End) {
+        self.0.store(end == End::Complete, Relaxed);
+    }
+}

@@ -1,0 +1,54 @@
+//! The last touch before a request goes onto a connection, and the first after a response came off it: what
+//! differs between HTTP/1.1 and HTTP/2.
+
+use exchange::Body;
+use exchange::headers;
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderValue, Method, Request, Response, Uri, Version, header};
+
+/// Gives the request the form of the connection: origin-form and `Host`, or `:scheme`, `:authority` and no `Host`.
+///
+/// The target layer left an absolute URI and a matching `Host`. Calling it again for another connection is fine.
+pub(super) fn dress(request: &mut Request<Body>, h2: bool, tls: bool) {
+    if h2 { dress_h2(request, tls) } else { dress_h1(request) }
+}
+
+fn dress_h1(request: &mut Request<Body>) {
+    *request.version_mut() = Version::HTTP_11;
+    if request.uri().scheme().is_none() {
+        return;
+    }
+    let mut parts = std::mem::take(request.uri_mut()).into_parts();
+    if !request.headers().contains_key(header::HOST)
+        && let Some(host) = parts.authority.as_ref().and_then(|a| HeaderValue::from_str(a.as_str()).ok())
+    {
+        request.headers_mut().insert(header::HOST, host);
+    }
+    let path = parts.path_and_query.take().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    *request.uri_mut() = Uri::from(path);
+}
+
+fn dress_h2(request: &mut Request<Body>, tls: bool) {
+    *request.version_mut() = Version::HTTP_2;
+    let host = request.headers_mut().remove(header::HOST);
+    if request.method() == Method::CONNECT || request.uri().scheme().is_some() {
+        return;
+    }
+    let mut parts = std::mem::take(request.uri_mut()).into_parts();
+    parts.authority = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    parts.scheme = Some(if tls { Scheme::HTTPS } else { Scheme::HTTP });
+    *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+}
+
+/// Takes the connection's own fields off a response. A relayed 101 keeps what makes it one.
+pub(super) fn undress(response: &mut Response<Body>) {
+    let upgrade = match response.status() {
+        http::StatusCode::SWITCHING_PROTOCOLS => response.headers().get(header::UPGRADE).cloned(),
+        _ => None,
+    };
+    headers::strip(response.headers_mut());
+    if let Some(upgrade) = upgrade {
+        response.headers_mut().insert(header::UPGRADE, upgrade);
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+}

@@ -1,0 +1,101 @@
+//! Idle HTTP/1.1 connections: last in, first out.
+//!
+//! hyper's connection task closes a connection that becomes readable while idle, so a closed sender is all we
+//! need to look at. A connection whose task has not yet seen the end of its last exchange is passed over.
+
+use std::sync::Arc;
+
+use exchange::{Body, Error, ErrorKind, Io};
+use hyper::client::conn::http1::{Builder, SendRequest};
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use policy::Tick;
+use telemetry::metrics::{Proto, Side};
+
+use super::{IdlePlace, Lease, Limits, Place, Pool};
+
+/// Largest response header section that is read.
+const MAX_HEADER_BYTES: usize = 64 * 1024;
+/// Most fields of a response.
+const MAX_HEADERS: usize = 128;
+
+/// A connection between two requests.
+pub(crate) struct Connection {
+    pub sender: SendRequest<Body>,
+    pub born: Tick,
+}
+
+struct Parked {
+    connection: Connection,
+    since: Tick,
+    _place: IdlePlace,
+}
+
+/// The idle ones.
+#[derive(Default)]
+pub(super) struct Idle(Mutex<Vec<Parked>>);
+
+impl Idle {
+    pub(super) fn take(&self, limits: &Limits, now: Tick) -> Option<Connection> {
+        let mut parked = self.0.lock();
+        let mut index = parked.len();
+        while index > 0 {
+            index -= 1;
+            let Parked { connection, since, .. } = &parked[index];
+            if connection.sender.is_closed() || is_over(limits, connection.born, *since, now) {
+                parked.remove(index);
+            } else if connection.sender.is_ready() {
+                return Some(parked.remove(index).connection);
+            }
+        }
+        None
+    }
+
+    fn put(&self, connection: Connection, limits: &Limits, place: IdlePlace, now: Tick) {
+        let mut parked = self.0.lock();
+        if parked.len() >= limits.max_idle {
+            parked.remove(0);
+        }
+        parked.push(Parked { connection, since: now, _place: place });
+    }
+
+    pub(super) fn sweep(&self, limits: &Limits, now: Tick) {
+        self.0.lock().retain(|Parked { connection, since, .. }| {
+            !connection.sender.is_closed() && !is_over(limits, connection.born, *since, now)
+        });
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.lock().len()
+    }
+}
+
+fn is_over(limits: &Limits, born: Tick, since: Tick, now: Tick) -> bool {
+    now.since(since) >= limits.idle_timeout || now.since(born) >= limits.max_age
+}
+
+/// Gives a connection back after a clean exchange.
+pub(super) fn give_back(pool: &Pool, connection: Connection, now: Tick) {
+    if connection.sender.is_closed() || now.since(connection.born) >= pool.limits.max_age {
+        return;
+    }
+    if let Some(place) = IdlePlace::take(&pool.context.idle, pool.limits.max_idle_process) {
+        pool.h1.put(connection, &pool.limits, place, now);
+    }
+}
+
+pub(super) async fn handshake(pool: &Arc<Pool>, io: Io, place: Place, now: Tick) -> Result<Lease, Error> {
+    let (sender, connection) = Builder::new()
+        .max_headers(MAX_HEADERS)
+        .max_header_size(MAX_HEADER_BYTES)
+        .handshake(TokioIo::new(io))
+        .await
+        .map_err(|error| Error::new(ErrorKind::Protocol).with_source(error))?;
+    let open = pool.context.stats.connection(Side::Upstream, Proto::H1);
+    tokio::spawn(async move {
+        // An error of the connection reaches the request that is on it; an idle one just ends.
+        let _ = connection.with_upgrades().await;
+        drop((place, open));
+    });
+    Ok(Lease::h1(Arc::clone(pool), Connection { sender, born: now }, false))
+}

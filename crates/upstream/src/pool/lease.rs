@@ -1,0 +1,66 @@
+//! The right to send one request on one connection.
+
+use std::sync::Arc;
+
+use exchange::Body;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
+use policy::Tick;
+
+use super::{Pool, h1, h2};
+
+/// A leased connection. Dropped, it closes (HTTP/1.1) or frees its stream (HTTP/2).
+pub(crate) struct Lease {
+    pool: Arc<Pool>,
+    connection: Connection,
+    /// It had served before.
+    pub reused: bool,
+}
+
+enum Connection {
+    H1(h1::Connection),
+    H2(h2::Stream),
+}
+
+impl Lease {
+    pub(super) fn h1(pool: Arc<Pool>, connection: h1::Connection, reused: bool) -> Self {
+        Self { pool, connection: Connection::H1(connection), reused }
+    }
+
+    pub(super) fn h2(pool: Arc<Pool>, stream: h2::Stream, reused: bool) -> Self {
+        Self { pool, connection: Connection::H2(stream), reused }
+    }
+
+    /// It speaks HTTP/2.
+    pub(crate) fn is_h2(&self) -> bool {
+        matches!(self.connection, Connection::H2(_))
+    }
+
+    /// Sends; the error holds the request if provably none of it was written.
+    #[expect(clippy::result_large_err, reason = "hyper's own error, which gives the request back")]
+    pub(crate) async fn send(
+        &mut self,
+        request: Request<Body>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<Body>>> {
+        match &mut self.connection {
+            Connection::H1(connection) => connection.sender.try_send_request(request).await,
+            Connection::H2(stream) => stream.sender.try_send_request(request).await,
+        }
+    }
+
+    /// No new request goes onto this connection.
+    pub(crate) fn retire(&self) {
+        if let Connection::H2(stream) = &self.connection {
+            stream.retire();
+        }
+    }
+
+    /// Gives it back after both bodies ended cleanly.
+    pub(crate) fn give_back(self, now: Tick) {
+        match self.connection {
+            Connection::H1(connection) => h1::give_back(&self.pool, connection, now),
+            Connection::H2(stream) => stream.used(now),
+        }
+    }
+}

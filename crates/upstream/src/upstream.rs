@@ -1,0 +1,155 @@
+//! The bottom service: picks an endpoint, asks its breaker, performs one attempt.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use exchange::{Body, Error, ErrorKind, Exchange, Head, Load, ResponseFuture, by_reference, clock};
+use http::Request;
+use policy::budget::Budget;
+use policy::{Tick, breaker};
+use smallvec::SmallVec;
+
+use crate::attempt::{self, Flight};
+use crate::connect::{Destination, Tls};
+use crate::endpoint::{Endpoint, Key, Protocol};
+use crate::set::Set;
+use crate::worker::Worker;
+
+/// Endpoints asked before the request is refused.
+const MAX_PICKS: usize = 3;
+
+/// The numbers of one upstream.
+#[derive(Clone, Debug)]
+pub struct Params {
+    /// For name, TCP and TLS together.
+    pub connect: Duration,
+    /// From the pick to the response head.
+    pub attempt: Option<Duration>,
+    /// Without a frame of the response.
+    pub idle: Duration,
+    /// `None`: no breaker.
+    pub breaker: Option<breaker::Params>,
+}
+
+/// The bottom of a stack; see the module.
+pub struct Upstream {
+    source: Source,
+    params: Arc<Params>,
+    worker: Arc<Worker>,
+}
+
+enum Source {
+    Set(Set),
+    /// The request's own target; `https` ones with this TLS identity.
+    Hosts(Tls),
+}
+
+impl Upstream {
+    /// Sends to the endpoints of a set.
+    pub fn of_set(set: Set, params: Arc<Params>, worker: Arc<Worker>) -> Self {
+        Self { source: Source::Set(set), params, worker }
+    }
+
+    /// Sends to wherever the request says.
+    pub fn of_hosts(tls: Tls, params: Arc<Params>, worker: Arc<Worker>) -> Self {
+        Self { source: Source::Hosts(tls), params, worker }
+    }
+
+    fn handle(&self, request: Request<Body>) -> ResponseFuture {
+        let now = clock::now();
+        let exchange = Arc::clone(Exchange::of(&request));
+        match self.admit(&exchange, now) {
+            Ok(endpoint) => {
+                let flight = Flight::new(endpoint, Arc::clone(&self.params), exchange, now);
+                ResponseFuture::new(attempt::perform(flight, request))
+            }
+            Err(error) => ResponseFuture::refuse(error),
+        }
+    }
+
+    /// An endpoint whose breaker lets the request pass.
+    fn admit(&self, exchange: &Exchange, now: Tick) -> Result<attempt::Admitted, Error> {
+        let breaker = self.params.breaker.as_ref();
+        let mut refused: SmallVec<[usize; MAX_PICKS]> = SmallVec::new();
+        let mut wait: Option<Duration> = None;
+        while refused.len() < MAX_PICKS {
+            let (index, endpoint) = match &self.source {
+                Source::Hosts(tls) if refused.is_empty() => (0, self.host(tls, exchange)?),
+                Source::Hosts(_) => break,
+                Source::Set(set) => {
+                    let random = &self.worker.context().random;
+                    match set.pick(exchange, breaker, &refused, now, random) {
+                        Some(index) => (index, set.endpoints()[index].clone()),
+                        None => break,
+                    }
+                }
+            };
+            match attempt::admit(endpoint, breaker, now) {
+                Ok(admitted) => {
+                    exchange.set_breaker(admitted.endpoint.state.breaker.state() as u8);
+                    return Ok(admitted);
+                }
+                Err(left) => {
+                    wait = Some(wait.map_or(left, |wait| wait.min(left)));
+                    refused.push(index);
+                }
+            }
+        }
+        exchange.set_breaker(breaker::State::Open as u8);
+        Err(match wait {
+            Some(left) => Error::new(ErrorKind::BreakerOpen).with_retry_after(left),
+            None => Error::new(ErrorKind::NoHealthyEndpoint),
+        })
+    }
+
+    fn host(&self, tls: &Tls, exchange: &Exchange) -> Result<Endpoint, Error> {
+        Ok(self.worker.host(host_key(&exchange.head, Some(tls))?))
+    }
+}
+
+/// Finds the retry budget of each request's own host.
+pub fn host_budgets(tls: Tls, worker: Arc<Worker>) -> impl Fn(&Exchange) -> Arc<Budget> + Send + Sync {
+    move |exchange| match host_key(&exchange.head, Some(&tls)) {
+        Ok(key) => Arc::clone(&worker.host(key).state.budget),
+        // The request will be refused for the same reason.
+        Err(_) => Arc::new(Budget::new()),
+    }
+}
+
+/// What identifies the endpoint of a request whose host no route names.
+fn host_key(head: &Head, tls: Option<&Tls>) -> Result<Key, Error> {
+    let port = head.authority.port_or(if head.tls { 443 } else { 80 });
+    let tls = tls.filter(|_| head.tls).cloned();
+    let destination = Destination::new(head.authority.host().clone(), port, tls)?;
+    Ok(Key { upstream: Arc::default(), destination, protocol: Protocol::Client })
+}
+
+by_reference!(Upstream);
+
+impl Load for Upstream {
+    fn label(&self) -> Option<&Arc<str>> {
+        match &self.source {
+            Source::Set(set) => match set.endpoints() {
+                [only] => Some(&only.state.label),
+                _ => None,
+            },
+            Source::Hosts(_) => None,
+        }
+    }
+
+    fn is_available(&self, now: Tick) -> bool {
+        match &self.source {
+            Source::Set(set) => {
+                set.endpoints().iter().any(|endpoint| endpoint.is_available(self.params.breaker.as_ref(), now))
+            }
+            Source::Hosts(_) => true,
+        }
+    }
+
+    fn score(&self, now: Tick) -> u64 {
+        match &self.source {
+            Source::Set(set) => set.endpoints().iter().map(|endpoint| endpoint.score(now)).min().unwrap_or(0),
+            Source::Hosts(_) => 0,
+        }
+    }
+}
