@@ -64,6 +64,7 @@ fn shown(args: &Args) -> Result<ExitCode, Problem> {
     let listener = runtime.block_on(TcpListener::bind(("127.0.0.1", 0)))?;
     let at = listener.local_addr()?;
     let Some(loaded) = configured(dir.path(), at)? else { return Ok(ExitCode::FAILURE) };
+    out::show_messages(&loaded.model.log);
     let retry = loaded.model.routes.first().and_then(|route| route.policy.retry.as_ref()).map(|r| r.attempts);
     let colour = out::Paint::stdout().on();
     let running = Arc::new(proxy::start(Settings { loaded, reload: None, seed: Some(seed), net: None, colour })?);

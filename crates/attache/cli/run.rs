@@ -63,6 +63,7 @@ impl<E: Into<Box<dyn std::error::Error>>> From<E> for Failed {
 fn started(file: Option<PathBuf>, args: &Args) -> Result<ExitCode, Failed> {
     let dir = os::private_dir()?;
     let (loaded, chosen) = private(file, args, &os::private_address(dir.path())).map_err(Failed::Told)?;
+    out::show_messages(&loaded.model.log);
     let settings = Settings {
         loaded,
         reload: Some(chosen.into_source()),

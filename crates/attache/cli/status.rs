@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use config::model::Address;
 use http::Method;
 use serde_json::{Map, Value};
 
@@ -25,14 +26,25 @@ pub(crate) fn run(file: Option<PathBuf>, args: &Args) -> ExitCode {
         Ok(address) => address,
         Err(code) => return code,
     };
-    let answer = match admin::ask(Method::GET, &address, "/api/v1/status") {
-        Ok(answer) => answer,
-        Err(error) => return failed(error),
-    };
+    match asked(&address) {
+        Ok(status) if args.json => out::json(Value::Object(status)),
+        Ok(status) => out::data(laid_out(&status, out::Paint::stdout())),
+        Err(error) => failed(error),
+    }
+}
+
+/// The status, with the endpoints it knows.
+fn asked(address: &Address) -> Result<Map<String, Value>, String> {
+    let mut status = object(address, "/api/v1/status")?;
+    status.extend(object(address, "/api/v1/upstreams")?);
+    Ok(status)
+}
+
+fn object(address: &Address, path: &str) -> Result<Map<String, Value>, String> {
+    let answer = admin::ask(Method::GET, address, path).map_err(|error| error.to_string())?;
     match answer.json() {
-        Some(status) if answer.status.is_success() && args.json => out::json(status),
-        Some(Value::Object(status)) if answer.status.is_success() => out::data(laid_out(&status, out::Paint::stdout())),
-        _ => failed(format!("the admin interface answered {}: {}", answer.status, answer.text())),
+        Some(Value::Object(object)) if answer.status.is_success() => Ok(object),
+        _ => Err(format!("the admin interface answered {} to {path}: {}", answer.status, answer.text())),
     }
 }
 
