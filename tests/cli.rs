@@ -1,7 +1,7 @@
 //! The command line as a shell sees it: the real binary, its exit codes, streams, signals and files.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -382,6 +382,52 @@ fn run_leaves_the_streams_to_its_command_and_its_flags_too() {
 
     let ran = Ran::from(child.wait_with_output().unwrap()).code(0);
     assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("through\n-c --listen\n", ""));
+}
+
+/// A command that says where its proxy and its admin interface are, and ends when its stdin does.
+fn waiting(place: &Place) -> (Child, String, String, BufReader<std::process::ChildStdout>) {
+    let script = "echo \"${http_proxy#http://}\"; echo \"$ATTACHE_ADMIN_SOCKET\"; cat";
+    let mut command = place.attache(&["run", "--", "sh", "-c", script]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let (proxy, admin) = (line(&mut stdout), line(&mut stdout));
+    (child, proxy, admin, stdout)
+}
+
+#[test]
+fn calls_go_through_the_proxy_of_run_and_leave_no_trace_on_stdout() {
+    let place = Place::new();
+    let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (mut child, proxy, _, mut stdout) = waiting(&place);
+    let (client, mut accepted) = stuck(&proxy, upstream);
+
+    accepted.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi").unwrap();
+    let answer = line(&mut BufReader::new(client));
+    drop(child.stdin.take());
+    let mut rest = String::new();
+    stdout.read_to_string(&mut rest).unwrap();
+
+    assert_eq!((answer.as_str(), rest.as_str()), ("HTTP/1.1 200 OK", ""));
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn run_finishes_what_is_in_flight_after_its_command() {
+    let place = Place::new();
+    let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (mut child, proxy, admin, _stdout) = waiting(&place);
+    let (client, mut accepted) = stuck(&proxy, upstream);
+
+    drop(child.stdin.take());
+    let draining = (0..500).find_map(|_| {
+        let ran = place.run(&["healthcheck", "--admin", &admin]);
+        (ran.code == Some(1)).then_some(ran.stderr)
+    });
+    assert!(draining.as_ref().is_some_and(|said| said.contains("draining")), "{draining:?}");
+    accepted.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi").unwrap();
+
+    assert_eq!(line(&mut BufReader::new(client)), "HTTP/1.1 200 OK");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
 #[test]

@@ -68,7 +68,8 @@ async fn attend(running: &Arc<Running>, mut signals: Signals) -> Ended {
             signal = signals.next() => signal,
         };
         match signal {
-            Signal::Hangup => aside(running, reload),
+            // The proxy itself says how it went, as for a changed file.
+            Signal::Hangup => aside(running, |running| drop(running.reload())),
             Signal::User1 => aside(running, Running::reopen_logs),
             _ if draining => {
                 running.stop();
@@ -79,7 +80,7 @@ async fn attend(running: &Arc<Running>, mut signals: Signals) -> Ended {
             }
             _ => {
                 draining = true;
-                out::message("finishing the requests in flight; once more to stop now");
+                out::message("draining: finishing what is in flight; once more to stop now");
                 running.drain();
             }
         }
@@ -101,16 +102,6 @@ pub(crate) fn ended(running: &Arc<Running>) -> oneshot::Receiver<Ended> {
         let _ = tell.send(running.wait());
     });
     ended
-}
-
-fn reload(running: &Running) {
-    match running.reload() {
-        Ok(generation) => out::message(format_args!("configuration reloaded, generation {generation}")),
-        Err(diagnostics) => {
-            diagnostics.iter().for_each(out::diagnostic);
-            out::failure("the configuration was not reloaded; the old one stays");
-        }
-    }
 }
 
 /// The first TCP address of a proxy, as clients reach it.

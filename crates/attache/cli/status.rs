@@ -12,6 +12,9 @@ use serde_json::{Map, Value};
 
 use super::{admin, out};
 
+/// Columns that say what a row is about.
+const NAMES: [&str; 3] = ["route", "upstream", "endpoint"];
+
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -68,7 +71,7 @@ fn laid_out(status: &Map<String, Value>, paint: out::Paint) -> String {
     blocks.join("\n\n")
 }
 
-/// Columns of text first, otherwise in the order in which they first appear.
+/// Names first, then other text, then numbers.
 fn table(rows: &[&Map<String, Value>], paint: out::Paint) -> String {
     let mut columns: Vec<&str> = Vec::new();
     for key in rows.iter().flat_map(|row| row.keys()) {
@@ -76,8 +79,8 @@ fn table(rows: &[&Map<String, Value>], paint: out::Paint) -> String {
             columns.push(key);
         }
     }
-    // Names before numbers.
-    columns.sort_by_key(|column| !rows.iter().any(|row| row.get(*column).is_some_and(Value::is_string)));
+    let text = |column: &str| rows.iter().any(|row| row.get(column).is_some_and(Value::is_string));
+    columns.sort_by_key(|column| (NAMES.iter().position(|name| name == column).unwrap_or(NAMES.len()), !text(column)));
     let cells = |row: &Map<String, Value>| -> Vec<String> {
         columns.iter().map(|column| row.get(*column).map_or("-".to_owned(), cell)).collect()
     };
@@ -101,6 +104,7 @@ fn cell(value: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Number(number) if number.is_f64() => format!("{:.1}", number.as_f64().unwrap_or_default()),
         Value::Number(number) => number.to_string(),
+        Value::Array(items) if items.is_empty() => "none".to_owned(),
         Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(", "),
         Value::Object(fields) => {
             fields.iter().map(|(key, value)| format!("{key}={}", cell(value))).collect::<Vec<_>>().join(" ")
