@@ -228,15 +228,17 @@ fn check_online_tries_each_upstream_and_secret() {
     let place = Place::new();
     let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
     let at = upstream.local_addr().unwrap();
+    // A port that is taken and refuses: a free one could become another test's.
+    let refusing = TcpStream::connect(at).unwrap();
     let token = place.write("token", "s3cret");
-    let config = format!(
-        "resolve: {{a.test: \"{at}\"}}\nroutes:\n  - match: a.test\n    to: http://a.test\n    auth: {{ bearer: {{ file: {token} }} }}\n"
-    );
-    let file = place.write("a.yaml", &config);
+    let config = |at| {
+        let auth = format!("auth: {{ bearer: {{ file: {token} }} }}");
+        format!("resolve: {{a.test: \"{at}\"}}\nroutes:\n  - match: a.test\n    to: http://a.test\n    {auth}\n")
+    };
 
-    let good = place.run(&["check", &file, "--online"]).code(0);
-    drop(upstream);
-    let bad = place.run(&["check", &file, "--online", "--json"]).code(1);
+    let good = place.run(&["check", &place.write("a.yaml", &config(at)), "--online"]).code(0);
+    let closed = config(refusing.local_addr().unwrap());
+    let bad = place.run(&["check", &place.write("b.yaml", &closed), "--online", "--json"]).code(1);
 
     assert_eq!(good.stdout.lines().count(), 2, "{good:#?}");
     assert!(!good.stdout.contains("s3cret"), "{good:#?}");
@@ -466,6 +468,66 @@ fn run_passes_signals_on_and_takes_the_code_that_follows() {
         assert_eq!(line(&mut stdout), "got", "{name}");
         assert_eq!(child.wait().unwrap().code(), Some(9), "{name}");
     }
+}
+
+#[test]
+fn a_command_outlives_an_attache_that_is_killed() {
+    let place = Place::new();
+    let (mut child, _, _, mut stdout) = waiting(&place);
+
+    let mut stdin = child.stdin.take().unwrap();
+    signal("KILL", &child);
+    child.wait().unwrap();
+    stdin.write_all(b"still here\n").unwrap();
+
+    assert_eq!(line(&mut stdout), "still here");
+    drop(stdin);
+    assert_eq!(stdout.read(&mut [0; 1]).unwrap(), 0);
+}
+
+/// Runs `script` in a terminal of its own and types Ctrl-C once it has printed `cue`; `None` without `script(1)`.
+#[cfg(target_os = "linux")]
+fn in_terminal(place: &Place, script: &str, cue: &str) -> Option<Ran> {
+    let mut command = place.attache(&[]);
+    let envs: Vec<_> = command.get_envs().map(|(k, v)| (k.to_owned(), v.unwrap().to_owned())).collect();
+    command = Command::new("script");
+    command.args(["-qec", &format!("stty rows 60 cols 100; {script}"), "/dev/null"]).envs(envs).env("LANG", "C.UTF-8");
+    let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).current_dir(place.path()).spawn();
+    let Ok(mut child) = spawned else {
+        eprintln!("left out: script(1) is missing");
+        return None;
+    };
+    let mut stdin = child.stdin.take().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut said = String::new();
+    while !said.contains(cue) {
+        assert!(stdout.read_line(&mut said).unwrap() > 0, "no {cue:?} in {said}");
+    }
+    stdin.write_all(b"\x03").unwrap();
+    stdout.read_to_string(&mut said).unwrap();
+    Some(Ran { code: child.wait().unwrap().code(), stdout: said, stderr: String::new() })
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn ctrl_c_reaches_the_command_once() {
+    let script = "exec $ATTACHE run -- sh -c 'n=0; trap \"n=\\$((n+1))\" INT; echo ready; \
+                  for i in 1 2 3 4 5 6; do sleep 0.1; done; echo \"INT x $n\"; exit 5'";
+
+    let Some(ran) = in_terminal(&Place::new(), script, "ready") else { return };
+
+    assert!(ran.code(5).stdout.contains("INT x 1"));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn on_a_terminal_the_demo_is_live_and_serves_until_ctrl_c() {
+    let script = "exec $ATTACHE demo --seed 7 --requests 50 --rate 100";
+
+    let Some(ran) = in_terminal(&Place::new(), script, "Serving until Ctrl-C") else { return };
+
+    let ran = ran.code(0);
+    assert!(ran.stdout.matches("\x1b[J").count() > 1 && ran.stdout.contains("curl -i -x http://"), "{ran:#?}");
 }
 
 #[test]
