@@ -30,7 +30,8 @@ pub(super) fn of(parts: &mut Parts, body: &Incoming, entry: &Entry, site: &Site,
     let mut head = Head {
         id,
         started: now,
-        door: Door::Reverse,
+        // What follows a CONNECT that is refused for its very target is no request either.
+        door: if parts.method == Method::CONNECT { Door::Connect } else { Door::Reverse },
         client: entry.client,
         version,
         method: parts.method.clone(),
@@ -99,8 +100,7 @@ fn target(
 ) -> Result<(), Error> {
     let written = parts.uri.authority().map(|written| authority(written.as_str())).transpose()?;
     let h2 = head.version == Version::HTTP_2;
-    if head.method == Method::CONNECT {
-        head.door = Door::Connect;
+    if head.door == Door::Connect {
         head.authority = written.ok_or_else(|| bad("CONNECT needs host:port"))?;
         if head.authority.port().is_none() {
             return Err(bad("CONNECT needs a port, as in example.com:443"));
