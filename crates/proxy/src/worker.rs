@@ -152,6 +152,8 @@ impl Worker {
         mut snapshots: watch::Receiver<Arc<Snapshot>>,
     ) {
         let mut drain = self.drain();
+        // Sets the coarse clock before the first connection notes the time.
+        self.sweep();
         let mut sweep = tokio::time::interval(pulse::EVERY);
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {

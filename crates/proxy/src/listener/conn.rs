@@ -90,6 +90,10 @@ async fn http1(io: Io, entry: Entry, worker: Arc<Worker>) {
                 break;
             }
             phase = pulse.over() => {
+                // A request came just then.
+                if phase == Phase::Busy {
+                    continue;
+                }
                 if phase == Phase::Head {
                     worker.stats().connection_rejected(Rejection::ClientTimeout);
                     if let Some(parts) = connection.into_parts() {
