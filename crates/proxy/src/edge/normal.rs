@@ -66,6 +66,9 @@ fn read(
     let said = headers::strip(&mut parts.headers);
     parts.headers.remove(header::EXPECT);
     upgrade(parts, body, said, head)?;
+    if head.version == Version::HTTP_2 {
+        crumbs(parts);
+    }
     if head.door != Door::Connect {
         rewrite(parts, head)?;
     }
@@ -174,6 +177,21 @@ fn framing(parts: &mut Parts) -> Result<(), Error> {
     }
     parts.headers.remove(header::CONTENT_LENGTH);
     Ok(())
+}
+
+/// RFC 9113 section 8.2.3: the fields into which HTTP/2 splits a `Cookie` are one again before anything else sees it.
+fn crumbs(parts: &mut Parts) {
+    let mut crumbs = parts.headers.get_all(header::COOKIE).iter();
+    let (Some(first), Some(second)) = (crumbs.next(), crumbs.next()) else { return };
+    let mut whole = first.as_bytes().to_vec();
+    for crumb in std::iter::once(second).chain(crumbs) {
+        whole.extend_from_slice(b"; ");
+        whole.extend_from_slice(crumb.as_bytes());
+    }
+    if let Ok(mut whole) = HeaderValue::from_maybe_shared(Bytes::from(whole)) {
+        whole.set_sensitive(true);
+        parts.headers.insert(header::COOKIE, whole);
+    }
 }
 
 /// Only `websocket` is relayed, only as a request without a body; any other offer is dropped, as RFC 9110
