@@ -517,7 +517,7 @@ async fn resolve_overrides_address_and_port() {
 #[tokio::test]
 async fn a_location_of_an_encrypted_upstream_comes_back_to_the_plain_door() {
     let certs = Certs::default();
-    let upstream = Upstream::tls(certs.server("127.0.0.1", &["http/1.1"]), |seen| {
+    let upstream = Upstream::tls(certs.server("api.test", &["http/1.1"]), |seen| {
         let host = seen.header("host").unwrap_or_default();
         Reply::status(302)
             .header("Location", &format!("https://{host}/next"))
@@ -525,8 +525,9 @@ async fn a_location_of_an_encrypted_upstream_comes_back_to_the_plain_door() {
     })
     .await;
     let proxy = Proxy::start(&format!(
-        "routes:\n  - match: api.test\n    to: https://{}\n    tls: {{ ca: {} }}\n",
-        upstream.addr(),
+        "resolve: {{ api.test: 127.0.0.1 }}
+routes:\n  - match: api.test\n    to: https://api.test:{}\n    tls: {{ ca: {} }}\n",
+        upstream.port(),
         certs.ca()
     ));
 
