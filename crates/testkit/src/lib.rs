@@ -16,7 +16,7 @@ pub mod wire;
 pub use certs::Certs;
 pub use client::{Client, End, H2, Response};
 pub use metrics::Metrics;
-pub use port::Port;
+pub use port::{BlackHole, Port};
 pub use proxy::Proxy;
 pub use upstream::{Reply, Seen, Upstream};
 pub use wait::{Gate, PATIENCE, eventually, within};
