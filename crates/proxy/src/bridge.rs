@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use exchange::{Body, Exchange, Io};
+use telemetry::metrics::{Direction, Tunnel};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::listener::drain::{Drain, Mode};
@@ -29,13 +30,15 @@ pub struct Bridge {
     pub owed: Body,
     /// Without a byte in either direction.
     pub idle: Duration,
+    /// Counted as a tunnel, with its bytes.
+    pub tunnel: Option<Tunnel>,
 }
 
 impl Bridge {
     /// Runs until both directions ended, one failed, it idled out, or the process stops.
     pub async fn run(self, mut drain: Drain) {
-        let Self { mut client, upstream, exchange, owed, idle } = self;
-        let mut upstream = Counted { io: upstream, exchange: Arc::clone(&exchange) };
+        let Self { mut client, upstream, exchange, owed, idle, tunnel } = self;
+        let mut upstream = Counted { io: upstream, exchange: Arc::clone(&exchange), tunnel };
         tokio::select! {
             // How it ended is the two peers' affair: both see it on their own connection.
             _ = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER) => {}
@@ -63,13 +66,26 @@ async fn idled(exchange: &Exchange, idle: Duration) {
 struct Counted {
     io: Io,
     exchange: Arc<Exchange>,
+    tunnel: Option<Tunnel>,
+}
+
+impl Counted {
+    fn passed(&self, direction: Direction, bytes: usize) {
+        match direction {
+            Direction::In => self.exchange.add_bytes_in(bytes),
+            Direction::Out => self.exchange.add_bytes_out(bytes),
+        }
+        if let Some(tunnel) = &self.tunnel {
+            tunnel.passed(direction, bytes as u64);
+        }
+    }
 }
 
 impl AsyncRead for Counted {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.io).poll_read(cx, buf);
-        self.exchange.add_bytes_out(buf.filled().len() - before);
+        self.passed(Direction::Out, buf.filled().len() - before);
         polled
     }
 }
@@ -78,7 +94,7 @@ impl AsyncWrite for Counted {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.io).poll_write(cx, data);
         if let Poll::Ready(Ok(count)) = &polled {
-            self.exchange.add_bytes_in(*count);
+            self.passed(Direction::In, *count);
         }
         polled
     }

@@ -105,8 +105,8 @@ impl Inside {
         if named.table().names_host(exchange.head.authority.host()) {
             tracing::info!(host = %exchange.head.authority, "tunnel: the policies of this host's route do not apply inside");
         }
-        let _open = worker.stats().tunnel();
-        Bridge { client, upstream, exchange, owed, idle }.run(worker.drain()).await;
+        let tunnel = Some(worker.stats().tunnel());
+        Bridge { client, upstream, exchange, owed, idle, tunnel }.run(worker.drain()).await;
     }
 
     async fn late(self, client: Io) {

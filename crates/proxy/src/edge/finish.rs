@@ -76,7 +76,9 @@ impl Leave {
         let drain = self.edge.0.worker.drain();
         tokio::spawn(async move {
             let (Ok(client), Ok(upstream)) = (client.await, upstream.await) else { return };
-            Bridge { client: client.into(), upstream: upstream.into(), exchange, owed, idle }.run(drain).await;
+            Bridge { client: client.into(), upstream: upstream.into(), exchange, owed, idle, tunnel: None }
+                .run(drain)
+                .await;
         });
         answer
     }
