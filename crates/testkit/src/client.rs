@@ -49,7 +49,7 @@ impl Client {
     /// sent with its length.
     pub async fn call(&mut self, method: &str, target: &str, fields: &[&str], body: &str) -> Response {
         let mut head = format!("{method} {target} HTTP/1.1\r\n");
-        if let Some((_, rest)) = target.split_once("://") {
+        if let Some((_, rest)) = target.split_once("://").filter(|_| !target.starts_with('/')) {
             let host = rest.split(['/', '?']).next().unwrap_or_default();
             head.push_str(&format!("Host: {host}\r\n"));
         }
