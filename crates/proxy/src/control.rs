@@ -203,6 +203,8 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
     let (publish, snapshots) = watch::channel(Arc::clone(&snapshot));
     let (seats, threads) = spawn_workers(workers, &house, &snapshot, &drain, &snapshots)?;
     let reloader = Arc::new(Reloader::new(Arc::clone(&house), reload, loaded, publish));
+    // The first one counts: whoever watches the metric must not wait for a reload to see it.
+    house.metrics.events().reloaded(Ok(snapshot.generation), clock::now());
     let (listening, bound): (Vec<_>, Vec<_>) =
         doors.into_iter().map(|((listening, bound), clients)| ((listening, clients), bound)).unzip();
     let control = Arc::new(Control {

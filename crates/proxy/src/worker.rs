@@ -159,6 +159,8 @@ impl Worker {
     ) {
         let mut drain = self.drain();
         let mut next = Mode::Draining;
+        // Sets the coarse clock before the first connection notes the time.
+        self.sweep();
         let mut sweep = tokio::time::interval(pulse::EVERY);
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {

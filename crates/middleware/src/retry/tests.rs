@@ -266,7 +266,7 @@ async fn a_backoff_that_outlasts_the_deadline_is_not_begun() {
 async fn a_response_that_is_given_up_is_dropped_before_the_wait() {
     struct Lease(Arc<parking_lot::Mutex<Option<Tick>>>);
     impl Finish for Lease {
-        fn finish(self: Box<Self>, end: End, _: policy::Tick) {
+        fn finish(self: Box<Self>, end: End, _: Tick) {
             assert_eq!(end, End::Dropped);
             *self.0.lock() = Some(clock::now());
         }

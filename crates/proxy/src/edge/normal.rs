@@ -30,7 +30,8 @@ pub(super) fn of(parts: &mut Parts, body: &Incoming, entry: &Entry, site: &Site,
     let mut head = Head {
         id,
         started: now,
-        door: Door::Reverse,
+        // What follows a CONNECT that is refused for its very target is no request either.
+        door: if parts.method == Method::CONNECT { Door::Connect } else { Door::Reverse },
         client: entry.client,
         version,
         method: parts.method.clone(),
@@ -70,6 +71,9 @@ fn read(
         parts.headers.remove(header::EXPECT);
     }
     upgrade(parts, body, said, head)?;
+    if head.version == Version::HTTP_2 {
+        crumbs(parts);
+    }
     if head.door != Door::Connect {
         rewrite(parts, head)?;
     }
@@ -104,8 +108,7 @@ fn target(
     named: &mut Option<usize>,
 ) -> Result<(), Error> {
     let h2 = head.version == Version::HTTP_2;
-    if head.method == Method::CONNECT {
-        head.door = Door::Connect;
+    if head.door == Door::Connect {
         head.authority = written.ok_or_else(|| bad("CONNECT needs host:port"))?;
         if head.authority.port().is_none() {
             return Err(bad("CONNECT needs a port, as in example.com:443"));
@@ -180,6 +183,21 @@ fn framing(parts: &mut Parts) -> Result<(), Error> {
     }
     parts.headers.remove(header::CONTENT_LENGTH);
     Ok(())
+}
+
+/// RFC 9113 section 8.2.3: the fields into which HTTP/2 splits a `Cookie` are one again before anything else sees it.
+fn crumbs(parts: &mut Parts) {
+    let mut crumbs = parts.headers.get_all(header::COOKIE).iter();
+    let (Some(first), Some(second)) = (crumbs.next(), crumbs.next()) else { return };
+    let mut whole = first.as_bytes().to_vec();
+    for crumb in std::iter::once(second).chain(crumbs) {
+        whole.extend_from_slice(b"; ");
+        whole.extend_from_slice(crumb.as_bytes());
+    }
+    if let Ok(mut whole) = HeaderValue::from_maybe_shared(Bytes::from(whole)) {
+        whole.set_sensitive(true);
+        parts.headers.insert(header::COOKIE, whole);
+    }
 }
 
 /// Only `websocket` is relayed, only as a request without a body; any other offer is dropped, as RFC 9110
