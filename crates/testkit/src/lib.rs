@@ -1,1 +1,6 @@
 //! What tests need twice.
+
+pub mod child;
+pub mod flaky;
+pub mod load;
+pub mod origin;
