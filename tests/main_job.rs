@@ -62,7 +62,7 @@ impl Scene {
         let faults = Faults { seed, unavailable: 0.12, reset: 0.03 };
         let upstream = Flaky::start(HOST, faults, &format!("Bearer {TOKEN}")).await;
         let dir = TempDir::new().expect("a directory");
-        let (program, _) = child::program(env!("CARGO_BIN_EXE_attache"));
+        let program = child::program(env!("CARGO_BIN_EXE_attache"));
         let proxy = Child::start(&program, &seven_lines(&upstream, &dir, retry)).await;
         let through = Client::new(proxy.listen);
         Self { faults, upstream, proxy, through, _dir: dir }

@@ -32,12 +32,9 @@ pub struct Child {
     said: Arc<Mutex<String>>,
 }
 
-/// The binary to test, and whether it is another one than `built`.
-pub fn program(built: &str) -> (PathBuf, bool) {
-    match std::env::var_os("ATTACHE_BIN") {
-        Some(path) => (path.into(), true),
-        None => (built.into(), false),
-    }
+/// The binary to test: the one that `ATTACHE_BIN` names, else `built`.
+pub fn program(built: &str) -> PathBuf {
+    std::env::var_os("ATTACHE_BIN").map_or_else(|| built.into(), Into::into)
 }
 
 /// Waits until `condition` holds; panics with `what` once `within` is over.
@@ -152,9 +149,20 @@ impl Child {
 
     /// Resident memory in bytes, as the kernel counts it.
     pub fn resident(&self) -> u64 {
-        let pages = std::fs::read_to_string(format!("/proc/{}/statm", self.pid())).expect("/proc");
-        let pages: u64 = pages.split(' ').nth(1).and_then(|n| n.parse().ok()).expect("pages");
-        pages * rustix::param::page_size() as u64
+        self.memory()[1]
+    }
+
+    /// Resident memory in bytes without what is backed by files, such as code.
+    pub fn anonymous(&self) -> u64 {
+        let [_, resident, shared] = self.memory();
+        resident - shared
+    }
+
+    /// Size, resident and shared, in bytes.
+    fn memory(&self) -> [u64; 3] {
+        let text = std::fs::read_to_string(format!("/proc/{}/statm", self.pid())).expect("/proc");
+        let mut pages = text.split(' ').map(|pages| pages.parse::<u64>().expect("a number"));
+        [(); 3].map(|()| pages.next().expect("three") * rustix::param::page_size() as u64)
     }
 
     /// Open file descriptors.

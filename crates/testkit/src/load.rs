@@ -12,7 +12,7 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_rustls::TlsConnector;
@@ -129,4 +129,75 @@ pub fn quantile(all: &mut [Duration], at: f64) -> Duration {
     all.sort_unstable();
     let last = all.len().saturating_sub(1);
     all.get((last as f64 * at).round() as usize).copied().unwrap_or_default()
+}
+
+/// What came back over one connection.
+#[derive(Debug)]
+pub struct Heard {
+    /// Every byte, until the end of the connection or of the patience.
+    pub bytes: Vec<u8>,
+    /// From the first byte written to the end.
+    pub took: Duration,
+    /// The other side ended the connection, well or not.
+    pub ended: bool,
+}
+
+impl Heard {
+    /// The status of the first response; `None` if there is none.
+    pub fn status(&self) -> Option<u16> {
+        let rest = self.bytes.strip_prefix(b"HTTP/1.")?.get(2..5)?;
+        std::str::from_utf8(rest).ok()?.parse().ok()
+    }
+
+    /// As text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes).into_owned()
+    }
+}
+
+/// How bytes are written to a raw connection.
+#[derive(Clone, Copy, Debug)]
+pub enum Manner {
+    /// At once, and then nothing.
+    Stall,
+    /// At once, and then the end of our side.
+    Close,
+    /// One byte, a pause, the next; until all are written or nobody reads.
+    Drip(Duration),
+}
+
+/// Writes raw bytes to a new connection and listens at the same time until it ends, at most `patience`.
+pub async fn speak(to: SocketAddr, bytes: &[u8], manner: Manner, patience: Duration) -> Heard {
+    let tcp = TcpStream::connect(to).await.expect("a connection");
+    tcp.set_nodelay(true).expect("set");
+    let started = Instant::now();
+    let (mut reader, mut writer) = tcp.into_split();
+    let mut heard = Vec::new();
+    // The other side may stop reading at any byte: that is what is tested.
+    let write = async {
+        match manner {
+            Manner::Drip(pause) => {
+                let mut beat = tokio::time::interval(pause);
+                for byte in bytes {
+                    beat.tick().await;
+                    if writer.write_all(&[*byte]).await.is_err() {
+                        break;
+                    }
+                }
+            }
+            Manner::Stall => drop(writer.write_all(bytes).await),
+            Manner::Close => {
+                drop(writer.write_all(bytes).await);
+                drop(writer.shutdown().await);
+            }
+        }
+        std::future::pending::<()>().await;
+    };
+    let read = async { while reader.read_buf(&mut heard).await.is_ok_and(|read| read > 0) {} };
+    let ended = tokio::select! {
+        () = write => false,
+        () = read => true,
+        () = tokio::time::sleep(patience) => false,
+    };
+    Heard { bytes: heard, took: Instant::now().duration_since(started), ended }
 }

@@ -1,5 +1,5 @@
 //! A plain HTTP/1.1 upstream that does what the path asks for: `/endless` never ends, `/close` answers and closes,
-//! `/fail` is 503, `/after/MS` answers later, anything else is 200 at once.
+//! `/fail` is 503, `/after/MS` answers later, `/whole` after the whole request, and then closes, anything else is 200 at once.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
-use http_body_util::{Either, Full};
+use http_body_util::{BodyExt, Either, Full};
 use hyper::body::{Body, Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -54,7 +54,12 @@ async fn answer(
     request: Request<Incoming>,
     name: &'static str,
 ) -> Result<Response<Either<Full<Bytes>, Endless>>, Infallible> {
-    let path = request.uri().path();
+    let (head, body) = request.into_parts();
+    let path = head.uri.path();
+    if path == "/whole" {
+        // A cut request gets an answer that nobody reads.
+        let _ = body.collect().await;
+    }
     if let Some(after) = path.strip_prefix("/after/").and_then(|after| after.parse().ok()) {
         tokio::time::sleep(Duration::from_millis(after)).await;
     }
@@ -65,7 +70,9 @@ async fn answer(
     let mut response = Response::new(body);
     match path {
         "/fail" => *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE,
-        "/close" => drop(response.headers_mut().insert("connection", http::HeaderValue::from_static("close"))),
+        "/close" | "/whole" => {
+            drop(response.headers_mut().insert("connection", http::HeaderValue::from_static("close")))
+        }
         _ => {}
     }
     Ok(response)
