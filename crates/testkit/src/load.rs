@@ -201,3 +201,64 @@ pub async fn speak(to: SocketAddr, bytes: &[u8], manner: Manner, patience: Durat
     };
     Heard { bytes: heard, took: Instant::now().duration_since(started), ended }
 }
+
+/// What became of a request on a raw keep-alive connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Got {
+    /// The whole response: status, head, and whether the connection stays.
+    Whole { status: u16, head: String, stays: bool },
+    /// The connection ended before a byte of a response; another connection may try again.
+    Unanswered,
+    /// The connection ended within a response.
+    Cut,
+}
+
+/// A keep-alive connection that tells a request without an answer from an answer that was cut.
+pub struct Wire {
+    tcp: TcpStream,
+    read: Vec<u8>,
+}
+
+impl Wire {
+    /// Connects.
+    ///
+    /// # Errors
+    /// The system's.
+    pub async fn connect(to: SocketAddr) -> std::io::Result<Self> {
+        let tcp = TcpStream::connect(to).await?;
+        tcp.set_nodelay(true)?;
+        Ok(Self { tcp, read: Vec::new() })
+    }
+
+    /// GETs an absolute target and reads the whole response, which must have a length.
+    pub async fn get(&mut self, url: &str) -> Got {
+        let host = url.split('/').nth(2).unwrap_or_default();
+        let request = format!("GET {url} HTTP/1.1\r\nhost: {host}\r\n\r\n");
+        // A connection that just ended is seen by reading.
+        let _ = self.tcp.write_all(request.as_bytes()).await;
+        self.read.clear();
+        loop {
+            if let Some((head, length)) = self.head() {
+                if self.read.len() >= head.len() + length {
+                    let status = head.get(9..12).and_then(|status| status.parse().ok()).unwrap_or(0);
+                    let stays = !head.to_lowercase().contains("connection: close");
+                    return Got::Whole { status, head, stays };
+                }
+            }
+            match self.tcp.read_buf(&mut self.read).await {
+                Ok(read) if read > 0 => {}
+                _ if self.read.is_empty() => return Got::Unanswered,
+                _ => return Got::Cut,
+            }
+        }
+    }
+
+    /// The head, if it is complete, and the length of the body after it.
+    fn head(&self) -> Option<(String, usize)> {
+        let end = self.read.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
+        let head = String::from_utf8_lossy(&self.read[..end]).into_owned();
+        let length =
+            head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok())?;
+        Some((head, length))
+    }
+}

@@ -1,5 +1,5 @@
-//! A plain HTTP/1.1 upstream that does what the path asks for: `/endless` never ends, `/close` answers and closes,
-//! `/fail` is 503, `/after/MS` answers later, `/whole` after the whole request, and then closes, anything else is 200 at once.
+//! A plain HTTP/1.1 upstream that does what the path asks for: `/endless` never ends, `/fail` is 503, `/after/MS`
+//! answers later, `/whole` after the whole request and then closes, anything else is 200 at once.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -70,9 +70,7 @@ async fn answer(
     let mut response = Response::new(body);
     match path {
         "/fail" => *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE,
-        "/close" | "/whole" => {
-            drop(response.headers_mut().insert("connection", http::HeaderValue::from_static("close")))
-        }
+        "/whole" => drop(response.headers_mut().insert("connection", http::HeaderValue::from_static("close"))),
         _ => {}
     }
     Ok(response)
