@@ -108,6 +108,8 @@ impl Reloader {
     fn replace(&self) -> Result<u64, Vec<Diagnostic>> {
         let source =
             self.source.as_ref().ok_or_else(|| vec![general("there is no configuration to read again".into())])?;
+        // Before reading it: a file that changes meanwhile is read once more rather than never.
+        let mark = self.mark();
         let loaded = config::load(source)?;
         let old = self.current();
         let generation = old.generation + 1;
@@ -116,7 +118,7 @@ impl Reloader {
         for needs in restarts(&old, &snapshot) {
             tracing::warn!("`{needs}` changed: that takes a restart");
         }
-        *self.seen.lock() = self.mark();
+        *self.seen.lock() = mark;
         self.house.adopt(&snapshot);
         *self.loaded.lock() = Arc::new(loaded);
         self.snapshots.send_replace(Arc::new(snapshot));

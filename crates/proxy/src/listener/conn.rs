@@ -43,7 +43,14 @@ pub struct Entry {
 /// Serves a connection from its first byte to its end.
 pub async fn serve(io: Io, entry: Entry, worker: Arc<Worker>) {
     let limits = worker.limits();
-    let sniffed = match tokio::time::timeout(limits.first_byte, sniff::sniff(io)).await {
+    let mut drain = worker.drain();
+    let sniffed = tokio::select! {
+        biased;
+        sniffed = tokio::time::timeout(limits.first_byte, sniff::sniff(io)) => sniffed,
+        // Nothing was asked yet, so nothing is in flight.
+        () = drain.reached(Mode::Draining) => return,
+    };
+    let sniffed = match sniffed {
         Err(_) => return worker.stats().connection_rejected(Rejection::SniffTimeout),
         Ok(Err(_) | Ok(None)) => return,
         Ok(Ok(Some(sniffed))) => sniffed,

@@ -91,7 +91,7 @@ fn what_is_not_known_has_no_key() {
     head.version = Version::HTTP_2;
     head.client.addr = None;
 
-    let line = lines(1.0, &[&Exchange::new(head)]).remove(0);
+    let line = lines(1.0, &[&Exchange::new(head, None)]).remove(0);
 
     let keys: BTreeSet<_> = line.as_object().expect("an object").keys().map(|key| &**key).collect();
     let expected = "ts id route method host proto client bytes_in bytes_out dur_ms attempts";
