@@ -218,7 +218,6 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
         started: clock::now(),
     });
     let (commands, orders) = mpsc::channel(16);
-    house.metrics.events().reloaded(Ok(1), control.started);
     let stats = house.metrics.shard();
     let acceptors = listening
         .into_iter()

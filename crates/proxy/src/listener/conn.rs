@@ -13,6 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use telemetry::metrics::{Proto, Rejection, Side};
 use tokio::io::AsyncWriteExt;
 
+use super::drain::Mode;
 use super::io::Timed;
 use super::pulse::{Order, Phase, Pulse};
 use super::sniff::{self, Spoken};
