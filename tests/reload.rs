@@ -272,7 +272,10 @@ async fn an_invalid_file_keeps_the_old_configuration_and_says_so() {
     scene.kept(1, "retyr").await;
     let refused = scene.proxy.command(&["reload"]).await;
     scene.proxy.signal(Signal::HUP);
-    until("HUP is refused aloud", SEEN, || async { scene.proxy.said().matches("the old configuration stays").count() >= 3 }).await;
+    until("HUP is refused aloud", SEEN, || async {
+        scene.proxy.said().matches("the old configuration stays").count() >= 3
+    })
+    .await;
 
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert_eq!(refused.status.code(), Some(1), "{said}");

@@ -238,12 +238,12 @@ impl Wire {
         let _ = self.tcp.write_all(request.as_bytes()).await;
         self.read.clear();
         loop {
-            if let Some((head, length)) = self.head() {
-                if self.read.len() >= head.len() + length {
-                    let status = head.get(9..12).and_then(|status| status.parse().ok()).unwrap_or(0);
-                    let stays = !head.to_lowercase().contains("connection: close");
-                    return Got::Whole { status, head, stays };
-                }
+            if let Some((head, length)) = self.head()
+                && self.read.len() >= head.len() + length
+            {
+                let status = head.get(9..12).and_then(|status| status.parse().ok()).unwrap_or(0);
+                let stays = !head.to_lowercase().contains("connection: close");
+                return Got::Whole { status, head, stays };
             }
             match self.tcp.read_buf(&mut self.read).await {
                 Ok(read) if read > 0 => {}
