@@ -117,12 +117,18 @@ async fn status(State(control): State<Arc<Control>>) -> impl IntoResponse {
 }
 
 async fn routes_view(State(control): State<Arc<Control>>) -> Response {
-    match offline(&control.reloader.current().model) {
-        Ok(offline) => Json(view::routes(&offline)).into_response(),
+    let snapshot = control.reloader.current();
+    match apart(move || offline(&snapshot.model).map(|offline| view::routes(&offline))).await {
+        Ok(view) => Json(view).into_response(),
         Err(error) => {
             (StatusCode::INTERNAL_SERVER_ERROR, Json(json!({ "version": 1, "error": error }))).into_response()
         }
     }
+}
+
+/// Off this runtime: what is built for a look has a runtime of its own, which may not end inside another.
+async fn apart<T: Send + 'static>(look: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T, String> {
+    tokio::task::spawn_blocking(look).await.unwrap_or_else(|error| Err(error.to_string()))
 }
 
 async fn upstreams(State(control): State<Arc<Control>>) -> impl IntoResponse {
@@ -145,7 +151,8 @@ fn get_method() -> String {
 }
 
 async fn explain_view(State(control): State<Arc<Control>>, Query(asked): Query<Asked>) -> Response {
-    match explain(&control.reloader.current().model, &asked.method, &asked.url, &[]) {
+    let snapshot = control.reloader.current();
+    match apart(move || explain(&snapshot.model, &asked.method, &asked.url, &[])).await {
         Ok(explanation) => Json(explanation).into_response(),
         Err(error) => (StatusCode::BAD_REQUEST, Json(json!({ "version": 1, "error": error }))).into_response(),
     }

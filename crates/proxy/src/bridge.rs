@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use exchange::{Body, Exchange, Io};
+use telemetry::metrics::{Direction, Tunnel};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::listener::drain::{Drain, Mode};
@@ -23,8 +24,10 @@ pub struct Bridge {
     pub client: Io,
     /// The upstream's side.
     pub upstream: Io,
-    /// Counts the bytes.
+    /// Counts the bytes of this exchange.
     pub exchange: Arc<Exchange>,
+    /// Counts the bytes of all tunnels.
+    pub open: Tunnel,
     /// Owes what is owed at the end.
     pub owed: Body,
     /// Without a byte in either direction.
@@ -34,8 +37,8 @@ pub struct Bridge {
 impl Bridge {
     /// Runs until both directions ended, one failed, it idled out, or the process stops.
     pub async fn run(self, mut drain: Drain) {
-        let Self { mut client, upstream, exchange, owed, idle } = self;
-        let mut upstream = Counted { io: upstream, exchange: Arc::clone(&exchange) };
+        let Self { mut client, upstream, exchange, open, owed, idle } = self;
+        let mut upstream = Counted { io: upstream, exchange: Arc::clone(&exchange), open };
         tokio::select! {
             // How it ended is the two peers' affair: both see it on their own connection.
             _ = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER) => {}
@@ -63,13 +66,16 @@ async fn idled(exchange: &Exchange, idle: Duration) {
 struct Counted {
     io: Io,
     exchange: Arc<Exchange>,
+    open: Tunnel,
 }
 
 impl AsyncRead for Counted {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.io).poll_read(cx, buf);
-        self.exchange.add_bytes_out(buf.filled().len() - before);
+        let count = buf.filled().len() - before;
+        self.exchange.add_bytes_out(count);
+        self.open.passed(Direction::Out, count as u64);
         polled
     }
 }
@@ -79,6 +85,7 @@ impl AsyncWrite for Counted {
         let polled = Pin::new(&mut self.io).poll_write(cx, data);
         if let Poll::Ready(Ok(count)) = &polled {
             self.exchange.add_bytes_in(*count);
+            self.open.passed(Direction::In, *count as u64);
         }
         polled
     }

@@ -203,6 +203,8 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
     let (publish, snapshots) = watch::channel(Arc::clone(&snapshot));
     let (seats, threads) = spawn_workers(workers, &house, &snapshot, &drain, &snapshots)?;
     let reloader = Arc::new(Reloader::new(Arc::clone(&house), reload, loaded, publish));
+    // The first one counts: whoever watches the metric must not wait for a reload to see it.
+    house.metrics.events().reloaded(Ok(snapshot.generation), clock::now());
     let (listening, bound): (Vec<_>, Vec<_>) =
         doors.into_iter().map(|((listening, bound), clients)| ((listening, clients), bound)).unzip();
     let control = Arc::new(Control {
@@ -216,7 +218,6 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
         started: clock::now(),
     });
     let (commands, orders) = mpsc::channel(16);
-    house.metrics.events().reloaded(Ok(1), control.started);
     let stats = house.metrics.shard();
     let acceptors = listening
         .into_iter()
@@ -239,10 +240,10 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
                 // A worker that panicked was said by the panic hook.
                 let _ = thread.join();
             }
-            if let Some(log) = &kept.house.log {
-                if !log.close(LAST_LINES) {
-                    tracing::warn!("the access log did not take its last lines");
-                }
+            if let Some(log) = &kept.house.log
+                && !log.close(LAST_LINES)
+            {
+                tracing::warn!("the access log did not take its last lines");
             }
             ended
         })

@@ -1,0 +1,91 @@
+//! A certificate authority of a test's own, and servers with certificates of it, good and bad.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use tempfile::TempDir;
+
+/// The authority.
+pub struct Certs {
+    issuer: Issuer<'static, KeyPair>,
+    root: CertificateDer<'static>,
+    dir: TempDir,
+}
+
+/// What is wrong with a server's certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flaw {
+    /// Nothing.
+    None,
+    /// It was valid once.
+    Expired,
+}
+
+impl Default for Certs {
+    fn default() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).expect("parameters");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        let root = params.self_signed(&key).expect("signed");
+        let dir = tempfile::tempdir().expect("a directory");
+        std::fs::write(dir.path().join("ca.pem"), root.pem()).expect("written");
+        Self { root: root.der().clone(), issuer: Issuer::new(params, key), dir }
+    }
+}
+
+impl Certs {
+    /// The root, as a file for `tls: {ca: ...}`.
+    pub fn ca(&self) -> String {
+        self.dir.path().join("ca.pem").display().to_string()
+    }
+
+    /// The directory of that file.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// A server for `name`, which may be an address.
+    pub fn server(&self, name: &str, alpn: &[&str]) -> Arc<ServerConfig> {
+        self.flawed(name, alpn, Flaw::None)
+    }
+
+    /// A server for `name` with a bad certificate.
+    pub fn flawed(&self, name: &str, alpn: &[&str], flaw: Flaw) -> Arc<ServerConfig> {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).expect("parameters");
+        if flaw == Flaw::Expired {
+            params.not_before = date_time_ymd(2001, 1, 1);
+            params.not_after = date_time_ymd(2002, 1, 1);
+        }
+        let key = KeyPair::generate().expect("a key");
+        let leaf = params.signed_by(&key, &self.issuer).expect("signed");
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let mut config = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![leaf.der().clone()], key)
+            .expect("a pair");
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Arc::new(config)
+    }
+
+    /// A client that trusts the root.
+    pub fn client(&self, alpn: &[&str]) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.root.clone()).expect("a root");
+        let mut config = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Arc::new(config)
+    }
+}
+
+fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
