@@ -64,10 +64,11 @@ fn shown(args: &Args) -> Result<ExitCode, Problem> {
     let listener = runtime.block_on(TcpListener::bind(("127.0.0.1", 0)))?;
     let at = listener.local_addr()?;
     let Some(loaded) = configured(dir.path(), at)? else { return Ok(ExitCode::FAILURE) };
-    out::show_messages(&loaded.model.log);
+    let messages = out::show_messages(&loaded.model.log);
     let retry = loaded.model.routes.first().and_then(|route| route.policy.retry.as_ref()).map(|r| r.attempts);
     let colour = out::Paint::stdout().on();
-    let running = Arc::new(proxy::start(Settings { loaded, reload: None, seed: Some(seed), net: None, colour })?);
+    let running =
+        Arc::new(proxy::start(Settings { loaded, reload: None, seed: Some(seed), net: None, colour, messages })?);
     let proxy = serve::tcp(running.listeners()).ok_or("the proxy has no TCP address")?;
     let scene = Scene { proxy, service: at, url: URL, seed, rate: args.rate, retry };
     let stage = Stage::new(scene, args.requests as usize, admin_of(&running));

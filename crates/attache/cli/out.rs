@@ -6,9 +6,9 @@ use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
-use config::model::{Level, Log};
+use config::model::Log;
+use proxy::messages::{self, Messages};
 use serde_json::Value;
-use telemetry::trace;
 
 /// The version of every `--json` output; it changes when a field changes its meaning or goes away.
 const JSON_VERSION: u64 = 1;
@@ -61,16 +61,8 @@ pub(crate) fn diagnostic(text: impl Display) {
 }
 
 /// Shows what the proxy itself has to say on stderr, from now on.
-pub(crate) fn show_messages(log: &Log) {
-    let level = match log.level {
-        Level::Error => trace::Level::ERROR,
-        Level::Warn => trace::Level::WARN,
-        Level::Info => trace::Level::INFO,
-        Level::Debug => trace::Level::DEBUG,
-        Level::Trace => trace::Level::TRACE,
-    };
-    // It fails when they are shown already.
-    let _ = trace::init(level, log.json, Paint::stderr().on());
+pub(crate) fn show_messages(log: &Log) -> Option<Messages> {
+    messages::show(log, Paint::stderr().on())
 }
 
 /// Colours, or the same words without.

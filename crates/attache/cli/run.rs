@@ -63,13 +63,14 @@ impl<E: Into<Box<dyn std::error::Error>>> From<E> for Failed {
 fn started(file: Option<PathBuf>, args: &Args) -> Result<ExitCode, Failed> {
     let dir = os::private_dir()?;
     let (loaded, chosen) = private(file, args, &os::private_address(dir.path())).map_err(Failed::Told)?;
-    out::show_messages(&loaded.model.log);
+    let messages = out::show_messages(&loaded.model.log);
     let settings = Settings {
         loaded,
         reload: Some(chosen.into_source()),
         seed: None,
         net: None,
         colour: out::Paint::stderr().on(),
+        messages,
     };
     let runtime = super::runtime()?;
     let signals = {

@@ -26,7 +26,7 @@ pub(crate) fn run(chosen: source::Chosen) -> ExitCode {
     if let Err(error) = os::raise_file_limit() {
         out::message(format_args!("the limit of open files stays as it is: {error}"));
     }
-    out::show_messages(&loaded.model.log);
+    let messages = out::show_messages(&loaded.model.log);
     let told = Told::new(&loaded);
     let settings = Settings {
         loaded,
@@ -34,6 +34,7 @@ pub(crate) fn run(chosen: source::Chosen) -> ExitCode {
         seed: None,
         net: None,
         colour: out::Paint::stderr().on(),
+        messages,
     };
     served(settings, &told).unwrap_or_else(|error| {
         out::failure(error);

@@ -9,6 +9,7 @@ use policy::Tick;
 use tokio::sync::watch;
 
 use crate::house::House;
+use crate::messages::{self, Messages};
 use crate::snapshot::Snapshot;
 
 /// Between two looks at the file.
@@ -28,6 +29,7 @@ pub struct Reloader {
     house: Arc<House>,
     source: Option<Source>,
     loaded: Mutex<Arc<Loaded>>,
+    messages: Option<Messages>,
     snapshots: watch::Sender<Arc<Snapshot>>,
     last: Mutex<Option<Last>>,
     seen: Mutex<Option<Mark>>,
@@ -43,10 +45,12 @@ impl Reloader {
         house: Arc<House>,
         source: Option<Source>,
         loaded: Loaded,
+        messages: Option<Messages>,
         snapshots: watch::Sender<Arc<Snapshot>>,
     ) -> Self {
         let loaded = Mutex::new(Arc::new(loaded));
-        let reloader = Self { house, source, loaded, snapshots, last: Mutex::new(None), seen: Mutex::new(None) };
+        let reloader =
+            Self { house, source, loaded, messages, snapshots, last: Mutex::new(None), seen: Mutex::new(None) };
         *reloader.seen.lock() = reloader.mark();
         reloader
     }
@@ -120,6 +124,7 @@ impl Reloader {
         }
         *self.seen.lock() = mark;
         self.house.adopt(&snapshot);
+        messages::follow(self.messages.as_ref(), &snapshot.model.log);
         *self.loaded.lock() = Arc::new(loaded);
         self.snapshots.send_replace(Arc::new(snapshot));
         Ok(generation)

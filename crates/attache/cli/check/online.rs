@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use config::model::{Action, Auth, Model, Scheme, Secret, Tls, TlsVersion, Url};
 use exchange::{Host, Io};
+use proxy::connect::tls::{Params, Pem, Version};
+use proxy::connect::{Alpn, Flavour, Tls as Client};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use upstream::connect::tls::{Params, Pem, Version};
-use upstream::connect::{Alpn, Flavour, Tls as Client};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
