@@ -1,5 +1,7 @@
-"""One HTTP/1.1 connection over a raw socket: enough to count by, and strict about the answer."""
+"""HTTP/1.1 connections over raw sockets: enough to count by, and strict about the answers."""
 
+import contextlib
+import selectors
 import socket
 
 HOST = "api.test"
@@ -27,25 +29,56 @@ class Client:
 
     def get(self):
         """One exchange; anything but a whole 200 with the expected body is an error."""
+        self.ask()
+        while not self.answered():
+            pass
+
+    def ask(self):
+        """Sends the GET."""
+        self.data = b""
         self.socket.sendall(self.request)
-        data = self.receive(b"")
-        while b"\r\n\r\n" not in data:
-            data = self.receive(data)
-        head, body = data.split(b"\r\n\r\n", 1)
+
+    def answered(self):
+        """Reads once; whether the answer is whole now."""
+        self.data = self.receive(self.data)
+        if b"\r\n\r\n" not in self.data:
+            return False
+        head, body = self.data.split(b"\r\n\r\n", 1)
         lines = head.split(b"\r\n")
         length = next((int(l.split(b":")[1]) for l in lines if l.lower().startswith(b"content-length:")), None)
         if not lines[0].startswith(b"HTTP/1.1 200 ") or length != BODY:
             raise ConnectionError(f"unexpected answer: {head.decode(errors='replace')}")
-        while len(body) < BODY:
-            body = self.receive(body)
-        if len(body) != BODY:
+        if len(body) > BODY:
             raise ConnectionError(f"{len(body)} bytes of body instead of {BODY}")
+        return len(body) == BODY
 
     def receive(self, data):
         more = self.socket.recv(65536)
         if not more:
             raise ConnectionError(f"closed after {len(data)} bytes of an answer")
         return data + more
+
+
+def crowd(port, form, connections, requests, timeout=60):
+    """`requests` GETs over `connections` keep-alive connections, each with one under way at any time."""
+    with selectors.DefaultSelector() as selector, contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(Client(port, form, timeout)) for _ in range(connections)]
+        for one in clients:
+            selector.register(one.socket, selectors.EVENT_READ, one)
+        asked = done = 0
+        for one in clients[:requests]:
+            one.ask()
+            asked += 1
+        while done < requests:
+            ready = selector.select(timeout)
+            if not ready:
+                raise ConnectionError(f"no answer within {timeout} s")
+            for key, _ in ready:
+                if key.data.answered():
+                    done += 1
+                    if asked < requests:
+                        key.data.ask()
+                        asked += 1
 
 
 def answers(port, form="absolute"):
