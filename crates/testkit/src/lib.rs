@@ -7,6 +7,7 @@
 pub mod certs;
 pub mod client;
 pub mod metrics;
+pub mod nowhere;
 pub mod port;
 pub mod proxy;
 pub mod upstream;
@@ -16,6 +17,7 @@ pub mod wire;
 pub use certs::Certs;
 pub use client::{Client, End, H2, Response};
 pub use metrics::Metrics;
+pub use nowhere::Nowhere;
 pub use port::{BlackHole, Port};
 pub use proxy::Proxy;
 pub use upstream::{Reply, Seen, Upstream};
