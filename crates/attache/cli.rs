@@ -31,9 +31,13 @@ use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
 
 /// A small proxy next to your app: its outbound HTTP calls are routed, retried, broken off, encrypted and measured.
 #[derive(Parser)]
-#[command(name = "attache", version, after_help = EXAMPLES, max_term_width = 100)]
+#[command(name = "attache", version, after_help = EXAMPLES)]
 struct Cli {
-    /// Configuration file [default: $ATTACHE_CONFIG, ./attache.{yaml,yml,toml}, the user's, the system's, built-in].
+    /// Configuration file; without it the usual places are searched.
+    ///
+    /// These are $ATTACHE_CONFIG, ./attache.yaml, ./attache.yml, ./attache.toml, attache/attache.yaml in
+    /// $XDG_CONFIG_HOME or ~/.config, and /etc/attache/attache.yaml. If there is none, the built-in default applies:
+    /// every host is passed on, with safe retries and a breaker each.
     #[arg(short, long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(flatten)]

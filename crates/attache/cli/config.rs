@@ -18,13 +18,15 @@ pub(crate) struct Args {
     /// Print the effective configuration as JSON.
     #[arg(long, conflicts_with = "schema")]
     json: bool,
+    #[command(flatten)]
+    flags: source::Flags,
 }
 
 pub(crate) fn run(file: Option<PathBuf>, args: &Args) -> ExitCode {
     if args.schema {
         return out::data(format_args!("{:#}", config::schema()));
     }
-    let loaded = match source::Chosen::file(file).load() {
+    let loaded = match source::Chosen::new(file, &args.flags).load() {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };

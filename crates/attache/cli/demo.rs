@@ -64,9 +64,11 @@ fn shown(args: &Args) -> Result<ExitCode, Problem> {
     let listener = runtime.block_on(TcpListener::bind(("127.0.0.1", 0)))?;
     let at = listener.local_addr()?;
     let Some(loaded) = configured(dir.path(), at)? else { return Ok(ExitCode::FAILURE) };
+    let messages = out::show_messages(&loaded.model.log);
     let retry = loaded.model.routes.first().and_then(|route| route.policy.retry.as_ref()).map(|r| r.attempts);
     let colour = out::Paint::stdout().on();
-    let running = Arc::new(proxy::start(Settings { loaded, reload: None, seed: Some(seed), net: None, colour })?);
+    let running =
+        Arc::new(proxy::start(Settings { loaded, reload: None, seed: Some(seed), net: None, colour, messages })?);
     let proxy = serve::tcp(running.listeners()).ok_or("the proxy has no TCP address")?;
     let scene = Scene { proxy, service: at, url: URL, seed, rate: args.rate, retry };
     let stage = Stage::new(scene, args.requests as usize, admin_of(&running));
@@ -116,10 +118,11 @@ impl Stage {
 
     async fn play(&self, listener: TcpListener) -> io::Result<ExitCode> {
         let Scene { proxy, seed, rate, .. } = self.scene;
-        let mut signals = Signals::listen(&[Signal::Interrupt, Signal::Terminate])?;
+        let mut signals = Signals::listen(&[Signal::Interrupt, Signal::Terminate, Signal::Hangup])?;
         let service = tokio::spawn(service::serve(listener, seed, self.tally.clone()));
         let every = Duration::from_secs(1) / rate;
-        let mut client = Box::pin(client::send(proxy, URL, self.requests, every, self.tally.clone()));
+        // A task of its own, so that drawing never delays a request.
+        let mut client = tokio::spawn(client::send(proxy, URL, self.requests, every, self.tally.clone()));
         print(&screen::head(&self.scene, self.style))?;
         let live = self.terminal && os::can_redraw(self.frame(None).len() + 2, COLUMNS);
         let mut drawn = 0;
@@ -127,7 +130,7 @@ impl Stage {
         frames.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let whole = loop {
             tokio::select! {
-                () = &mut client => break true,
+                sent = &mut client => break sent.is_ok(),
                 _ = signals.next() => break false,
                 _ = frames.tick(), if live => drawn = redraw(drawn, &self.frame(self.breaker().await.as_deref()))?,
             }
@@ -140,6 +143,7 @@ impl Stage {
             }
         }
         service.abort();
+        client.abort();
         let sums = self.tally.with(|tally| tally.sums());
         let enough = whole && tally::percent(sums.succeeded, self.requests) >= ENOUGH;
         Ok(if enough { ExitCode::SUCCESS } else { ExitCode::FAILURE })

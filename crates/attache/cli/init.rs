@@ -65,12 +65,14 @@ fn write(path: &Path, text: &str, force: bool) -> io::Result<()> {
 }
 
 fn next(host: &str) -> String {
-    format!(
-        "  attache check                                  is it valid?\n  \
-         attache explain GET http://{host}/             what would happen to a request?\n  \
-         attache run -- curl -i http://{host}/          one command through it\n  \
-         attache                                        serve, and eval \"$(attache env)\" in the client's shell"
-    )
+    let lines = [
+        ("attache check".to_owned(), "is it valid?"),
+        (format!("attache explain GET http://{host}/"), "what would happen to a request?"),
+        (format!("attache run -- curl -i http://{host}/"), "one command through it"),
+        ("attache".to_owned(), "serve, and eval \"$(attache env)\" in the client's shell"),
+    ];
+    let width = lines.iter().map(|(command, _)| command.len()).max().unwrap_or_default();
+    lines.map(|(command, what)| format!("  {command:width$}  {what}")).join("\n")
 }
 
 #[cfg(test)]

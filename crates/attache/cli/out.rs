@@ -6,6 +6,8 @@ use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
+use config::model::Log;
+use proxy::messages::{self, Messages};
 use serde_json::Value;
 
 /// The version of every `--json` output; it changes when a field changes its meaning or goes away.
@@ -23,7 +25,7 @@ pub(crate) fn data(text: impl Display) -> ExitCode {
     }
 }
 
-/// Prints an object as JSON, with its version first.
+/// Prints an object as JSON, with its version.
 pub(crate) fn json(value: Value) -> ExitCode {
     let mut object = serde_json::Map::from_iter([("version".to_owned(), JSON_VERSION.into())]);
     match value {
@@ -56,6 +58,11 @@ pub(crate) fn diagnostic(text: impl Display) {
         _ => text,
     };
     message(format_args!("{painted}\n"));
+}
+
+/// Shows what the proxy itself has to say on stderr, from now on.
+pub(crate) fn show_messages(log: &Log) -> Option<Messages> {
+    messages::show(log, Paint::stderr().on())
 }
 
 /// Colours, or the same words without.

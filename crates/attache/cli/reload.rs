@@ -25,51 +25,10 @@ pub(crate) fn run(file: Option<PathBuf>, flags: &admin::Flags) -> ExitCode {
         return out::data(generation.map_or("reloaded".to_owned(), |number| format!("reloaded, generation {number}")));
     }
     let body = answer.json();
-    match body.as_ref().and_then(|body| body.get("diagnostics")).and_then(Value::as_array) {
-        Some(diagnostics) => diagnostics.iter().for_each(|d| out::diagnostic(rendered(d))),
+    match body.as_ref().and_then(|body| body.get("errors")).and_then(Value::as_array) {
+        Some(errors) => errors.iter().filter_map(Value::as_str).for_each(out::diagnostic),
         None => out::message(answer.text()),
     }
     out::failure(format!("the proxy refused to reload ({}) and keeps its configuration", answer.status));
     ExitCode::FAILURE
-}
-
-/// A diagnostic from its JSON, as `check` prints it.
-fn rendered(diagnostic: &Value) -> String {
-    if let Some(text) = diagnostic.as_str() {
-        return text.to_owned();
-    }
-    let text = |key: &str| diagnostic.get(key).and_then(Value::as_str).unwrap_or_default();
-    let number = |key: &str| diagnostic.get(key).and_then(Value::as_u64).unwrap_or_default();
-    let mut out = format!("{}[{}]: {}\n --> {}", text("severity"), text("id"), text("message"), text("file"));
-    if number("line") > 0 {
-        out.push_str(&format!(":{}:{}", number("line"), number("column")));
-    }
-    if let Some(snippet) = diagnostic.pointer("/snippet/text").and_then(Value::as_str) {
-        out.push_str(&format!("\n  | {snippet}"));
-    }
-    if !text("help").is_empty() {
-        out.push_str(&format!("\n  = help: {}", text("help")));
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_diagnostic_is_printed_with_place_snippet_and_help() {
-        let diagnostic = serde_json::json!({
-            "id": "unknown-key", "severity": "error", "file": "a.yaml", "line": 3, "column": 5,
-            "message": "unknown key `retyr`", "snippet": {"text": "    retyr: 3", "start": 4, "length": 5},
-            "help": "did you mean `retry`?"
-        });
-
-        let text = rendered(&diagnostic);
-
-        assert_eq!(
-            text,
-            "error[unknown-key]: unknown key `retyr`\n --> a.yaml:3:5\n  |     retyr: 3\n  = help: did you mean `retry`?"
-        );
-    }
 }

@@ -63,12 +63,14 @@ impl<E: Into<Box<dyn std::error::Error>>> From<E> for Failed {
 fn started(file: Option<PathBuf>, args: &Args) -> Result<ExitCode, Failed> {
     let dir = os::private_dir()?;
     let (loaded, chosen) = private(file, args, &os::private_address(dir.path())).map_err(Failed::Told)?;
+    let messages = out::show_messages(&loaded.model.log);
     let settings = Settings {
         loaded,
         reload: Some(chosen.into_source()),
         seed: None,
         net: None,
         colour: out::Paint::stderr().on(),
+        messages,
     };
     let runtime = super::runtime()?;
     let signals = {
@@ -92,12 +94,15 @@ fn private(file: Option<PathBuf>, args: &Args, admin: &str) -> Result<(Loaded, s
     }
     chosen.set("listen", "127.0.0.1:0", "run");
     chosen.set("admin", admin, "run");
-    let model = chosen.quietly()?.model;
+    let Loaded { model, origins, .. } = chosen.quietly()?;
     if model.workers.is_none() {
         chosen.set("workers", "1", "run");
     }
     if model.metrics.is_some() {
-        chosen.set("metrics", "false", "run");
+        chosen.set("metrics", "127.0.0.1:0", "run");
+    }
+    if origins.of("log.level").as_deref() == Some("default") {
+        chosen.set("log.level", "warn", "run");
     }
     if model.log.access.sink == AccessSink::Stdout {
         chosen.set("log.access", "false", "run");

@@ -26,6 +26,7 @@ pub(crate) fn run(chosen: source::Chosen) -> ExitCode {
     if let Err(error) = os::raise_file_limit() {
         out::message(format_args!("the limit of open files stays as it is: {error}"));
     }
+    let messages = out::show_messages(&loaded.model.log);
     let told = Told::new(&loaded);
     let settings = Settings {
         loaded,
@@ -33,6 +34,7 @@ pub(crate) fn run(chosen: source::Chosen) -> ExitCode {
         seed: None,
         net: None,
         colour: out::Paint::stderr().on(),
+        messages,
     };
     served(settings, &told).unwrap_or_else(|error| {
         out::failure(error);
@@ -67,16 +69,29 @@ async fn attend(running: &Arc<Running>, mut signals: Signals) -> Ended {
             signal = signals.next() => signal,
         };
         match signal {
-            Signal::Hangup => reload(running),
-            Signal::User1 => running.reopen_logs(),
-            _ if draining => running.stop(),
+            // The proxy itself says how it went, as for a changed file.
+            Signal::Hangup => aside(running, |running| drop(running.reload())),
+            Signal::User1 => aside(running, Running::reopen_logs),
+            _ if draining => {
+                running.stop();
+                // Whatever was left is cut, even if it is gone by the time the proxy counts it.
+                // An answer or none, it has ended.
+                let _ = ended.await;
+                return Ended::Forced;
+            }
             _ => {
                 draining = true;
-                out::message("finishing the requests in flight; once more to stop now");
+                out::message("draining: finishing what is in flight; once more to stop now");
                 running.drain();
             }
         }
     }
+}
+
+/// Asks the proxy for what blocks, without keeping the next signal waiting.
+fn aside(running: &Arc<Running>, ask: fn(&Running)) {
+    let running = Arc::clone(running);
+    drop(tokio::task::spawn_blocking(move || ask(&running)));
 }
 
 /// Resolves when the proxy has ended, by a thread that waits for it.
@@ -88,16 +103,6 @@ pub(crate) fn ended(running: &Arc<Running>) -> oneshot::Receiver<Ended> {
         let _ = tell.send(running.wait());
     });
     ended
-}
-
-fn reload(running: &Running) {
-    match running.reload() {
-        Ok(generation) => out::message(format_args!("configuration reloaded, generation {generation}")),
-        Err(diagnostics) => {
-            diagnostics.iter().for_each(out::diagnostic);
-            out::failure("the configuration was not reloaded; the old one stays");
-        }
-    }
 }
 
 /// The first TCP address of a proxy, as clients reach it.

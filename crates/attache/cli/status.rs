@@ -6,10 +6,14 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use config::model::Address;
 use http::Method;
 use serde_json::{Map, Value};
 
 use super::{admin, out};
+
+/// Columns that say what a row is about.
+const NAMES: [&str; 3] = ["route", "upstream", "endpoint"];
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -25,14 +29,25 @@ pub(crate) fn run(file: Option<PathBuf>, args: &Args) -> ExitCode {
         Ok(address) => address,
         Err(code) => return code,
     };
-    let answer = match admin::ask(Method::GET, &address, "/api/v1/status") {
-        Ok(answer) => answer,
-        Err(error) => return failed(error),
-    };
+    match asked(&address) {
+        Ok(status) if args.json => out::json(Value::Object(status)),
+        Ok(status) => out::data(laid_out(&status, out::Paint::stdout())),
+        Err(error) => failed(error),
+    }
+}
+
+/// The status, with the endpoints it knows.
+fn asked(address: &Address) -> Result<Map<String, Value>, String> {
+    let mut status = object(address, "/api/v1/status")?;
+    status.extend(object(address, "/api/v1/upstreams")?);
+    Ok(status)
+}
+
+fn object(address: &Address, path: &str) -> Result<Map<String, Value>, String> {
+    let answer = admin::ask(Method::GET, address, path).map_err(|error| error.to_string())?;
     match answer.json() {
-        Some(status) if answer.status.is_success() && args.json => out::json(status),
-        Some(Value::Object(status)) if answer.status.is_success() => out::data(laid_out(&status, out::Paint::stdout())),
-        _ => failed(format!("the admin interface answered {}: {}", answer.status, answer.text())),
+        Some(Value::Object(object)) if answer.status.is_success() => Ok(object),
+        _ => Err(format!("the admin interface answered {} to {path}: {}", answer.status, answer.text())),
     }
 }
 
@@ -56,7 +71,7 @@ fn laid_out(status: &Map<String, Value>, paint: out::Paint) -> String {
     blocks.join("\n\n")
 }
 
-/// Columns in the order in which they first appear.
+/// Names first, then other text, then numbers.
 fn table(rows: &[&Map<String, Value>], paint: out::Paint) -> String {
     let mut columns: Vec<&str> = Vec::new();
     for key in rows.iter().flat_map(|row| row.keys()) {
@@ -64,6 +79,8 @@ fn table(rows: &[&Map<String, Value>], paint: out::Paint) -> String {
             columns.push(key);
         }
     }
+    let text = |column: &str| rows.iter().any(|row| row.get(column).is_some_and(Value::is_string));
+    columns.sort_by_key(|column| (NAMES.iter().position(|name| name == column).unwrap_or(NAMES.len()), !text(column)));
     let cells = |row: &Map<String, Value>| -> Vec<String> {
         columns.iter().map(|column| row.get(*column).map_or("-".to_owned(), cell)).collect()
     };
@@ -87,6 +104,7 @@ fn cell(value: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Number(number) if number.is_f64() => format!("{:.1}", number.as_f64().unwrap_or_default()),
         Value::Number(number) => number.to_string(),
+        Value::Array(items) if items.is_empty() => "none".to_owned(),
         Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(", "),
         Value::Object(fields) => {
             fields.iter().map(|(key, value)| format!("{key}={}", cell(value))).collect::<Vec<_>>().join(" ")

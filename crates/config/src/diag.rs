@@ -1,6 +1,6 @@
 //! What is wrong with a configuration, said once, completely, and where.
 //!
-//! A [`Report`] collects findings from every pass; nothing returns at the first error, because a person who fixes one
+//! A `Report` collects findings from every pass; nothing returns at the first error, because a person who fixes one
 //! line at a time starts the program once per mistake. Snippets are cut at the very end: by then every pass has said
 //! which parts of the text are secrets, and those are masked in all snippets, not only in the one that found them.
 //!

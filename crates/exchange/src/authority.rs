@@ -109,7 +109,7 @@ impl Host {
             return Err(Invalid::Host);
         }
         let text = text.strip_suffix('.').unwrap_or(text);
-        if text.is_empty() || text.starts_with('.') {
+        if text.split('.').any(str::is_empty) {
             return Err(Invalid::Host);
         }
         Ok(Self::Name(text.to_ascii_lowercase().into()))
@@ -228,6 +228,8 @@ mod tests {
             ".a",
             "a\0b",
             "\u{e9}.test",
+            "a..b",
+            "a.test..",
         ] {
             assert!(Authority::parse(text).is_err(), "{text:?}");
         }

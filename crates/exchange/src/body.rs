@@ -42,8 +42,8 @@ pub trait Finish: Send {
     /// The trailers passed.
     fn trailers(&mut self, _trailers: &HeaderMap) {}
 
-    /// It ended; called once.
-    fn finish(self: Box<Self>, end: End);
+    /// It ended, at `now`; called once.
+    fn finish(self: Box<Self>, end: End, now: Tick);
 }
 
 /// A request or response body.
@@ -124,8 +124,12 @@ impl Body {
     }
 
     fn finish(&mut self, end: End) {
+        if self.guards.is_empty() {
+            return;
+        }
+        let now = clock::now();
         for guard in self.guards.drain(..) {
-            guard.finish(end);
+            guard.finish(end, now);
         }
     }
 }

@@ -188,10 +188,19 @@ impl Exchange {
         self.deadline().map(|at| at.since(now))
     }
 
-    /// Notes the response head that goes to the client.
-    pub fn answered(&self, status: u16, reason: Option<ErrorKind>, now: Tick) {
-        self.status.store(status, Relaxed);
+    /// Notes when the response head came, for whoever passes it on: the clock is read once per event.
+    pub fn head_at(&self, now: Tick) {
         self.first_byte.store(now.as_nanos(), Relaxed);
+    }
+
+    /// Notes the response head that goes to the client; without `now`, at the time noted last.
+    pub fn answered(&self, status: u16, reason: Option<ErrorKind>, now: Option<Tick>) {
+        self.status.store(status, Relaxed);
+        if let Some(now) = now {
+            self.head_at(now);
+        } else if self.first_byte.load(Relaxed) == 0 {
+            self.head_at(crate::clock::now());
+        }
         if let Some(kind) = reason {
             self.set_reason(kind);
         }

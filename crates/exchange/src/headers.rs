@@ -15,29 +15,112 @@ pub struct Stripped {
     pub websocket: bool,
     /// Any `Upgrade` at all.
     pub upgrade: bool,
-    /// `Transfer-Encoding` was there.
-    pub transfer_encoding: bool,
 }
 
-/// Takes every hop-by-hop field out, `TE: trailers` excepted, in one pass over the names.
-///
-/// `Connection` may not name fields that carry the message itself (RFC 9110 section 7.6.1 asks to ignore it there).
-pub fn strip(headers: &mut HeaderMap) -> Stripped {
-    let mut said = Stripped::default();
-    let mut found: SmallVec<[HeaderName; 4]> = SmallVec::new();
-    for name in headers.keys() {
-        if is_hop_by_hop(name) {
-            found.push(name.clone());
+/// Which of the fields that a proxy must look at are there, found in one pass over the names: nine look-ups, mostly
+/// in vain, would cost more than the rest of the head.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen(u16);
+
+impl Seen {
+    const CONNECTION: u16 = 1;
+    const TE: u16 = 2;
+    const TRANSFER_ENCODING: u16 = 4;
+    const UPGRADE: u16 = 8;
+    const PROXY_AUTHORIZATION: u16 = 16;
+    const PROXY_AUTHENTICATE: u16 = 32;
+    const KEEP_ALIVE: u16 = 64;
+    const PROXY_CONNECTION: u16 = 128;
+    const HTTP2_SETTINGS: u16 = 256;
+    const VIA: u16 = 512;
+    const EXPECT: u16 = 1024;
+
+    const HOP_BY_HOP: [(HeaderName, u16); 9] = [
+        (header::CONNECTION, Self::CONNECTION),
+        (header::TRANSFER_ENCODING, Self::TRANSFER_ENCODING),
+        (header::TE, Self::TE),
+        (header::UPGRADE, Self::UPGRADE),
+        (header::PROXY_AUTHORIZATION, Self::PROXY_AUTHORIZATION),
+        (header::PROXY_AUTHENTICATE, Self::PROXY_AUTHENTICATE),
+        (KEEP_ALIVE, Self::KEEP_ALIVE),
+        (PROXY_CONNECTION, Self::PROXY_CONNECTION),
+        (HTTP2_SETTINGS, Self::HTTP2_SETTINGS),
+    ];
+
+    /// Looks.
+    pub fn of(headers: &HeaderMap) -> Self {
+        let mut bits = 0;
+        for name in headers.keys() {
+            bits |= Self::bit(name);
+        }
+        Self(bits)
+    }
+
+    fn bit(name: &HeaderName) -> u16 {
+        if *name == header::CONNECTION {
+            Self::CONNECTION
+        } else if *name == header::VIA {
+            Self::VIA
+        } else if *name == header::EXPECT {
+            Self::EXPECT
+        } else if *name == header::TE {
+            Self::TE
+        } else if *name == header::TRANSFER_ENCODING {
+            Self::TRANSFER_ENCODING
+        } else if *name == header::UPGRADE {
+            Self::UPGRADE
+        } else if *name == header::PROXY_AUTHORIZATION {
+            Self::PROXY_AUTHORIZATION
+        } else if *name == header::PROXY_AUTHENTICATE {
+            Self::PROXY_AUTHENTICATE
+        } else if *name == KEEP_ALIVE {
+            Self::KEEP_ALIVE
+        } else if *name == PROXY_CONNECTION {
+            Self::PROXY_CONNECTION
+        } else if *name == HTTP2_SETTINGS {
+            Self::HTTP2_SETTINGS
+        } else {
+            0
         }
     }
-    if found.is_empty() {
+
+    const fn has(self, bit: u16) -> bool {
+        self.0 & bit != 0
+    }
+
+    /// `Via` is there.
+    pub const fn via(self) -> bool {
+        self.has(Self::VIA)
+    }
+
+    /// `Expect` is there.
+    pub const fn expect(self) -> bool {
+        self.has(Self::EXPECT)
+    }
+
+    /// `Transfer-Encoding` is there.
+    pub const fn transfer_encoding(self) -> bool {
+        self.has(Self::TRANSFER_ENCODING)
+    }
+}
+
+/// Takes every hop-by-hop field out, `TE: trailers` excepted.
+///
+/// `Connection` may not name fields that carry the message itself (RFC 9110 section 7.6.1 asks to ignore it there).
+pub fn strip(headers: &mut HeaderMap, seen: Seen) -> Stripped {
+    let mut said = Stripped::default();
+    if seen.0 & !(Seen::VIA | Seen::EXPECT) == 0 {
         return said;
     }
     let mut named: SmallVec<[HeaderName; 2]> = SmallVec::new();
     let mut upgrade_named = false;
-    for value in headers.get_all(header::CONNECTION) {
-        for token in tokens(value) {
+    if seen.has(Seen::CONNECTION) {
+        for token in headers.get_all(header::CONNECTION).iter().flat_map(tokens) {
             upgrade_named |= token.eq_ignore_ascii_case("upgrade");
+            // The usual two name nothing that is there.
+            if token.eq_ignore_ascii_case("keep-alive") || token.eq_ignore_ascii_case("close") {
+                continue;
+            }
             if let Ok(name) = HeaderName::from_bytes(token.as_bytes())
                 && !is_end_to_end(&name)
             {
@@ -45,11 +128,18 @@ pub fn strip(headers: &mut HeaderMap) -> Stripped {
             }
         }
     }
-    said.upgrade = headers.contains_key(header::UPGRADE);
-    said.websocket = upgrade_named && is_exactly(headers, &header::UPGRADE, "websocket");
-    said.transfer_encoding = headers.contains_key(header::TRANSFER_ENCODING);
-    let trailers = headers.get_all(header::TE).iter().any(|v| tokens(v).any(|t| t.eq_ignore_ascii_case("trailers")));
-    for name in found.iter().chain(&named) {
+    if seen.has(Seen::UPGRADE) {
+        said.upgrade = true;
+        said.websocket = upgrade_named && is_exactly(headers, &header::UPGRADE, "websocket");
+    }
+    let trailers = seen.has(Seen::TE)
+        && headers.get_all(header::TE).iter().flat_map(tokens).any(|token| token.eq_ignore_ascii_case("trailers"));
+    for (name, bit) in &Seen::HOP_BY_HOP {
+        if seen.has(*bit) {
+            headers.remove(name);
+        }
+    }
+    for name in &named {
         headers.remove(name);
     }
     if trailers {
@@ -81,21 +171,6 @@ fn is_exactly(headers: &HeaderMap, name: &HeaderName, wanted: &str) -> bool {
     matches!((values.next(), values.next()), (Some(only), None) if only.eq_ignore_ascii_case(wanted))
 }
 
-/// Standard names compare as one byte; only the three own names compare text.
-fn is_hop_by_hop(name: &HeaderName) -> bool {
-    match name.as_str().len() {
-        2 => name == header::TE,
-        7 => name == header::UPGRADE,
-        10 => name == header::CONNECTION || *name == KEEP_ALIVE,
-        14 => *name == HTTP2_SETTINGS,
-        16 => *name == PROXY_CONNECTION,
-        17 => name == header::TRANSFER_ENCODING,
-        19 => name == header::PROXY_AUTHORIZATION,
-        18 => name == header::PROXY_AUTHENTICATE,
-        _ => false,
-    }
-}
-
 /// Naming these in `Connection` would let a client cut the message open.
 fn is_end_to_end(name: &HeaderName) -> bool {
     [header::HOST, header::CONTENT_LENGTH, header::CONTENT_TYPE, header::AUTHORIZATION, header::COOKIE, header::VIA]
@@ -105,6 +180,11 @@ fn is_end_to_end(name: &HeaderName) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn strip(headers: &mut HeaderMap) -> Stripped {
+        let seen = Seen::of(headers);
+        super::strip(headers, seen)
+    }
 
     fn map(fields: &[(&str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -135,7 +215,7 @@ mod tests {
         let said = strip(&mut headers);
 
         assert_eq!(headers, map(&[("te", "trailers"), ("trailer", "x-sum"), ("x-keep", "1")]));
-        assert_eq!(said, Stripped { websocket: false, upgrade: true, transfer_encoding: true });
+        assert_eq!(said, Stripped { websocket: false, upgrade: true });
     }
 
     #[test]

@@ -295,7 +295,7 @@ mod tests {
         #[test]
         fn any_location_is_read_without_a_panic(text in "(?i:https://)?.{0,40}") {
             let head = crate::testing::head(&Method::GET, "http://a.test/");
-            let downgraded = Downgraded { exchange: Arc::new(Exchange::new(head)), port: 443 };
+            let downgraded = Downgraded { exchange: Arc::new(Exchange::new(head, None)), port: 443 };
             if let Ok(value) = HeaderValue::try_from(text) {
                 let back = downgraded.back(&value);
                 prop_assert!(back.is_none_or(|back| back.as_bytes().starts_with(b"http://a.test")));

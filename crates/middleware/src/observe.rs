@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use exchange::{Body, End, ErrorKind, Exchange, Finish, clock};
 use http::Response;
+use policy::Tick;
 use telemetry::Observer;
 
 /// An exchange that is being observed.
@@ -20,13 +21,14 @@ use telemetry::Observer;
 pub struct Watch {
     exchange: Arc<Exchange>,
     observer: Arc<Observer>,
-    end: End,
+    /// How it ended, and when if somebody read the clock.
+    end: (End, Option<Tick>),
 }
 
 impl Watch {
     /// From here on the end of `exchange` is owed to `observer`.
     pub fn start(exchange: Arc<Exchange>, observer: Arc<Observer>) -> Self {
-        Self { exchange, observer, end: End::Dropped }
+        Self { exchange, observer, end: (End::Dropped, None) }
     }
 
     /// The exchange's record.
@@ -42,7 +44,7 @@ impl Watch {
 
     /// Ends it here and now, for what has no body to end with.
     pub fn finish(mut self, end: End) {
-        self.end = end;
+        self.end = (end, None);
     }
 }
 
@@ -51,21 +53,22 @@ impl Finish for Watch {
         self.exchange.add_bytes_out(bytes);
     }
 
-    fn finish(self: Box<Self>, end: End) {
-        Self::finish(*self, end);
+    fn finish(mut self: Box<Self>, end: End, now: Tick) {
+        self.end = (end, Some(now));
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        match self.end {
+        let (end, at) = self.end;
+        match end {
             End::Complete => {}
             End::Failed(kind) => self.exchange.set_reason(kind),
             // A client that leaves while it is told why it failed does not change why.
             End::Dropped if self.exchange.reason().is_some() => {}
             End::Dropped => self.exchange.set_reason(ErrorKind::ClientGone),
         }
-        self.observer.finished(&self.exchange, clock::now());
+        self.observer.finished(&self.exchange, at.unwrap_or_else(clock::now));
     }
 }
 
@@ -90,7 +93,7 @@ mod tests {
         let metrics = Metrics::new("0");
         let stats = metrics.shard().route(&Arc::from("r"));
         let exchange = record(&get("http://a.test/"));
-        exchange.answered(200, None, clock::now());
+        exchange.answered(200, None, Some(clock::now()));
         let watch = Watch::start(Arc::clone(&exchange), Arc::new(Observer { stats, log: None }));
         (watch, Observed { metrics, exchange })
     }
@@ -171,7 +174,7 @@ mod tests {
     #[tokio::test]
     async fn the_cause_outlives_a_client_that_leaves_during_the_error_response() {
         let (watch, observed) = start();
-        observed.exchange.answered(502, Some(ErrorKind::Dns), clock::now());
+        observed.exchange.answered(502, Some(ErrorKind::Dns), Some(clock::now()));
         let mut response = chunks(vec![Ok("no such name")]);
         watch.attach(&mut response);
 

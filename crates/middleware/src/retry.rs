@@ -44,13 +44,16 @@ pub struct State {
     pub random: Random,
 }
 
+/// Finds the budget of a request's destination.
+pub type Find = Arc<dyn Fn(&Exchange) -> Arc<Budget> + Send + Sync>;
+
 /// Whose budget a retry is paid from.
 #[derive(Clone)]
 pub enum Budgets {
     /// All requests of the route go to one upstream.
     One(Arc<Budget>),
     /// Each request's destination has its own.
-    Of(Arc<dyn Fn(&Exchange) -> Arc<Budget> + Send + Sync>),
+    Of(Find),
 }
 
 impl Budgets {

@@ -24,21 +24,21 @@ pub struct Bridge {
     pub client: Io,
     /// The upstream's side.
     pub upstream: Io,
-    /// Counts the bytes.
+    /// Counts the bytes of this exchange.
     pub exchange: Arc<Exchange>,
+    /// Counts the bytes of all tunnels.
+    pub open: Tunnel,
     /// Owes what is owed at the end.
     pub owed: Body,
     /// Without a byte in either direction.
     pub idle: Duration,
-    /// Counted as a tunnel, with its bytes.
-    pub tunnel: Option<Tunnel>,
 }
 
 impl Bridge {
     /// Runs until both directions ended, one failed, it idled out, or the process stops.
     pub async fn run(self, mut drain: Drain) {
-        let Self { mut client, upstream, exchange, owed, idle, tunnel } = self;
-        let mut upstream = Counted { io: upstream, exchange: Arc::clone(&exchange), tunnel };
+        let Self { mut client, upstream, exchange, open, owed, idle } = self;
+        let mut upstream = Counted { io: upstream, exchange: Arc::clone(&exchange), open };
         tokio::select! {
             // How it ended is the two peers' affair: both see it on their own connection.
             _ = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER) => {}
@@ -66,26 +66,16 @@ async fn idled(exchange: &Exchange, idle: Duration) {
 struct Counted {
     io: Io,
     exchange: Arc<Exchange>,
-    tunnel: Option<Tunnel>,
-}
-
-impl Counted {
-    fn passed(&self, direction: Direction, bytes: usize) {
-        match direction {
-            Direction::In => self.exchange.add_bytes_in(bytes),
-            Direction::Out => self.exchange.add_bytes_out(bytes),
-        }
-        if let Some(tunnel) = &self.tunnel {
-            tunnel.passed(direction, bytes as u64);
-        }
-    }
+    open: Tunnel,
 }
 
 impl AsyncRead for Counted {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.io).poll_read(cx, buf);
-        self.passed(Direction::Out, buf.filled().len() - before);
+        let count = buf.filled().len() - before;
+        self.exchange.add_bytes_out(count);
+        self.open.passed(Direction::Out, count as u64);
         polled
     }
 }
@@ -94,7 +84,8 @@ impl AsyncWrite for Counted {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.io).poll_write(cx, data);
         if let Poll::Ready(Ok(count)) = &polled {
-            self.passed(Direction::In, *count);
+            self.exchange.add_bytes_in(*count);
+            self.open.passed(Direction::In, *count as u64);
         }
         polled
     }

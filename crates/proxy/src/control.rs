@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use crate::admin;
 use crate::house::House;
 use crate::listener::accept::{self, Acceptor, Door, Listening, Rules, Seat, Workers};
 use crate::listener::drain::{Drain, Mode, Switch};
+use crate::messages::Messages;
 use crate::reload::{self, Reloader};
 use crate::secrets::{self, Refresher};
 use crate::snapshot::Snapshot;
@@ -47,6 +48,8 @@ pub struct Settings {
     pub net: Option<Arc<dyn Net>>,
     /// Access lines on a terminal may be coloured.
     pub colour: bool,
+    /// Shown messages, to follow `log.level` on a reload.
+    pub messages: Option<Messages>,
 }
 
 /// Why it does not start.
@@ -117,6 +120,8 @@ pub(crate) struct Control {
     pub admin: Option<Bound>,
     pub metrics: Option<Bound>,
     pub started: Tick,
+    /// Something was in flight when the process was told to stop at once.
+    pub cut: AtomicBool,
 }
 
 /// A running proxy.
@@ -156,8 +161,9 @@ impl Running {
         self.control.switch.set(Mode::Draining);
     }
 
-    /// Ends now.
+    /// Ends now; what is in flight is cut.
     pub fn stop(&self) {
+        self.control.cut.fetch_or(self.control.workers.connections() > 0, Relaxed);
         self.control.switch.set(Mode::Stopping);
     }
 
@@ -178,7 +184,7 @@ impl Running {
 /// # Errors
 /// Names the place, the value and the next step.
 pub fn start(settings: Settings) -> Result<Running, StartError> {
-    let Settings { loaded, reload, seed, net, colour } = settings;
+    let Settings { loaded, reload, seed, net, colour, messages } = settings;
     let model = &loaded.model;
     let mut seeds = seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
     let runtime = runtime()?;
@@ -202,7 +208,7 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
     let (switch, drain) = Switch::new();
     let (publish, snapshots) = watch::channel(Arc::clone(&snapshot));
     let (seats, threads) = spawn_workers(workers, &house, &snapshot, &drain, &snapshots)?;
-    let reloader = Arc::new(Reloader::new(Arc::clone(&house), reload, loaded, publish));
+    let reloader = Arc::new(Reloader::new(Arc::clone(&house), reload, loaded, messages, publish));
     // The first one counts: whoever watches the metric must not wait for a reload to see it.
     house.metrics.events().reloaded(Ok(snapshot.generation), clock::now());
     let (listening, bound): (Vec<_>, Vec<_>) =
@@ -216,6 +222,7 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
         admin: admin.as_ref().map(|(_, bound)| bound.clone()),
         metrics: metrics.as_ref().map(|(_, bound)| bound.clone()),
         started: clock::now(),
+        cut: AtomicBool::new(false),
     });
     let (commands, orders) = mpsc::channel(16);
     let stats = house.metrics.shard();
@@ -240,10 +247,10 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
                 // A worker that panicked was said by the panic hook.
                 let _ = thread.join();
             }
-            if let Some(log) = &kept.house.log {
-                if !log.close(LAST_LINES) {
-                    tracing::warn!("the access log did not take its last lines");
-                }
+            if let Some(log) = &kept.house.log
+                && !log.close(LAST_LINES)
+            {
+                tracing::warn!("the access log did not take its last lines");
             }
             ended
         })
@@ -314,7 +321,7 @@ async fn finish(control: &Control, mut drain: Drain) -> Ended {
     };
     let left = tokio::select! {
         ended = tokio::time::timeout(grace, emptied) => ended.is_err(),
-        () = drain.reached(Mode::Stopping) => control.workers.connections() > 0,
+        () = drain.reached(Mode::Stopping) => control.cut.load(Relaxed),
     };
     if left {
         tracing::warn!(connections = control.workers.connections(), "stopping with connections open");

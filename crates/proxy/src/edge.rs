@@ -9,10 +9,9 @@ use std::sync::Arc;
 
 use exchange::body::Side;
 use exchange::exchange::Upload;
-use exchange::problem::Form;
 use exchange::{Body, Door, Error, ErrorKind, Exchange, Head, ResponseFuture, clock};
 use futures_util::FutureExt;
-use http::{Request, Response};
+use http::{Request, Response, header};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
@@ -42,7 +41,7 @@ impl Edge {
         let now = clock::now();
         let Inner { worker, entry, pulse } = &*self.0;
         let site = worker.site();
-        let form = Form::accepted(request.headers());
+        let accept = request.headers().get(header::ACCEPT).cloned();
         let upgrade = request.extensions().get::<OnUpgrade>().is_some();
         let (mut parts, incoming) = request.into_parts();
         let on_upgrade = upgrade.then(|| parts.extensions.remove::<OnUpgrade>()).flatten();
@@ -62,7 +61,7 @@ impl Edge {
         };
         exchange.set_route(Arc::clone(&stack.name));
         let watch = stack.watch(Arc::clone(&exchange));
-        let leave = finish::Leave { edge: self.clone(), exchange, form, on_upgrade, watch, site };
+        let leave = finish::Leave { edge: self.clone(), exchange, accept, on_upgrade, watch, site };
         match found {
             Err(error) => ResponseFuture::ready(Ok(leave.refused(error))),
             Ok(_) if leave.exchange.head.door == Door::Connect => ResponseFuture::new(connect::serve(leave, request)),

@@ -8,6 +8,7 @@ mod edge;
 pub mod explain;
 mod house;
 pub mod listener;
+pub mod messages;
 mod params;
 pub mod reload;
 pub mod route;
@@ -17,6 +18,8 @@ pub mod stack;
 pub mod state;
 pub mod worker;
 
+/// How connections are made: the command line checks upstreams by the same rules.
+pub use ::upstream::connect;
 pub use control::{Bound, Ended, Running, Settings, StartError, start};
 pub use explain::{Explanation, explain};
 pub use house::check;

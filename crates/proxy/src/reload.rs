@@ -9,6 +9,7 @@ use policy::Tick;
 use tokio::sync::watch;
 
 use crate::house::House;
+use crate::messages::{self, Messages};
 use crate::snapshot::Snapshot;
 
 /// Between two looks at the file.
@@ -28,6 +29,7 @@ pub struct Reloader {
     house: Arc<House>,
     source: Option<Source>,
     loaded: Mutex<Arc<Loaded>>,
+    messages: Option<Messages>,
     snapshots: watch::Sender<Arc<Snapshot>>,
     last: Mutex<Option<Last>>,
     seen: Mutex<Option<Mark>>,
@@ -43,10 +45,12 @@ impl Reloader {
         house: Arc<House>,
         source: Option<Source>,
         loaded: Loaded,
+        messages: Option<Messages>,
         snapshots: watch::Sender<Arc<Snapshot>>,
     ) -> Self {
         let loaded = Mutex::new(Arc::new(loaded));
-        let reloader = Self { house, source, loaded, snapshots, last: Mutex::new(None), seen: Mutex::new(None) };
+        let reloader =
+            Self { house, source, loaded, messages, snapshots, last: Mutex::new(None), seen: Mutex::new(None) };
         *reloader.seen.lock() = reloader.mark();
         reloader
     }
@@ -108,6 +112,8 @@ impl Reloader {
     fn replace(&self) -> Result<u64, Vec<Diagnostic>> {
         let source =
             self.source.as_ref().ok_or_else(|| vec![general("there is no configuration to read again".into())])?;
+        // Before reading it: a file that changes meanwhile is read once more rather than never.
+        let mark = self.mark();
         let loaded = config::load(source)?;
         let old = self.current();
         let generation = old.generation + 1;
@@ -116,8 +122,9 @@ impl Reloader {
         for needs in restarts(&old, &snapshot) {
             tracing::warn!("`{needs}` changed: that takes a restart");
         }
-        *self.seen.lock() = self.mark();
+        *self.seen.lock() = mark;
         self.house.adopt(&snapshot);
+        messages::follow(self.messages.as_ref(), &snapshot.model.log);
         *self.loaded.lock() = Arc::new(loaded);
         self.snapshots.send_replace(Arc::new(snapshot));
         Ok(generation)

@@ -15,7 +15,7 @@ use upstream::worker::Worker as Pools;
 
 use crate::listener::conn::{self, Entry};
 use crate::listener::drain::{Drain, Mode};
-use crate::listener::pulse::{self, Pulses};
+use crate::listener::pulse::{self, Order, Pulses};
 use crate::snapshot::Snapshot;
 use crate::stack::Site;
 
@@ -145,6 +145,12 @@ impl Worker {
         Observer { stats: self.stats.route(route), log: self.log.clone() }
     }
 
+    /// Counts one more thing in flight that a drain waits for: a tunnel outlives its connection's task.
+    pub(crate) fn hold(&self) -> Held {
+        self.connections.fetch_add(1, Relaxed);
+        Held(Arc::clone(&self.connections))
+    }
+
     /// Serves sockets until the process stops, or drained with nothing left.
     pub async fn run(
         self: Arc<Self>,
@@ -152,6 +158,7 @@ impl Worker {
         mut snapshots: watch::Receiver<Arc<Snapshot>>,
     ) {
         let mut drain = self.drain();
+        let mut next = Mode::Draining;
         // Sets the coarse clock before the first connection notes the time.
         self.sweep();
         let mut sweep = tokio::time::interval(pulse::EVERY);
@@ -164,13 +171,20 @@ impl Worker {
                     self.swap(snapshot);
                 }
                 _ = sweep.tick() => self.sweep(),
-                () = drain.reached(Mode::Stopping) => return,
+                () = drain.reached(next) => {
+                    if drain.mode() == Mode::Stopping {
+                        self.pulses.tell(Order::Stop);
+                        return;
+                    }
+                    self.pulses.tell(Order::Drain);
+                    next = Mode::Stopping;
+                }
             }
         }
     }
 
     fn take(self: &Arc<Self>, arrival: Arrival) {
-        let counted = Counted(Arc::clone(&self.connections));
+        let held = Held(Arc::clone(&self.connections));
         let io = match arrival.socket {
             Socket::Tcp(tcp) => tokio::net::TcpStream::from_std(tcp).map(Io::from),
             #[cfg(unix)]
@@ -181,7 +195,7 @@ impl Worker {
                 let served = conn::serve(io, Entry { client: arrival.client, tunnel: None }, Arc::clone(self));
                 tokio::spawn(async move {
                     served.await;
-                    drop(counted);
+                    drop(held);
                 });
             }
             Err(error) => tracing::warn!(%error, "a client socket could not be registered"),
@@ -199,10 +213,10 @@ impl Worker {
     }
 }
 
-/// One open client connection; the control thread counted it when it handed it over.
-struct Counted(Arc<AtomicUsize>);
+/// One open client connection or tunnel; of a connection, the control thread counted it when it handed it over.
+pub(crate) struct Held(Arc<AtomicUsize>);
 
-impl Drop for Counted {
+impl Drop for Held {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Relaxed);
     }

@@ -13,7 +13,7 @@ pub(crate) const START: Tick = Tick::from_nanos(100_000_000_000_000);
 
 /// A GET of `path` at `https://api.test` from `10.0.0.9:4711`.
 pub(crate) fn exchange(path: &'static str) -> Exchange {
-    Exchange::new(head(Method::GET, path))
+    Exchange::new(head(Method::GET, path), None)
 }
 
 /// Its head, for tests that need another.

@@ -45,7 +45,7 @@ mod tests {
         let stats = metrics.shard().route(&Arc::from("_default"));
         let observer = Observer { stats, log: log.writer() };
         let exchange = exchange("/");
-        exchange.answered(204, None, after(1));
+        exchange.answered(204, None, Some(after(1)));
 
         observer.finished(&exchange, after(2));
 

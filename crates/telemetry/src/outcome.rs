@@ -37,7 +37,7 @@ mod tests {
     #[test]
     fn a_client_that_left_is_499_even_after_the_head() {
         let exchange = exchange("/");
-        exchange.answered(200, None, after(1));
+        exchange.answered(200, None, Some(after(1)));
         assert_eq!(status(&exchange), 200);
 
         exchange.set_reason(ErrorKind::ClientGone);
@@ -59,7 +59,7 @@ mod tests {
     fn overhead_is_what_no_attempt_took_before_the_head() {
         let exchange = exchange("/");
         assert_eq!(overhead(&exchange, &[]), None);
-        exchange.answered(200, None, after(100));
+        exchange.answered(200, None, Some(after(100)));
 
         let attempts = [attempt(5, 40, Err(ErrorKind::Reset)), attempt(50, 49, Ok(200)), attempt(200, 70, Ok(200))];
 

@@ -5,9 +5,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 pub mod certs;
+pub mod child;
 pub mod client;
+pub mod flaky;
+pub mod load;
 pub mod metrics;
 pub mod nowhere;
+pub mod origin;
 pub mod port;
 pub mod proxy;
 pub mod upstream;

@@ -52,7 +52,7 @@ impl Proxy {
             let wrong: Vec<String> = wrong.iter().map(ToString::to_string).collect();
             panic!("{}\n{text}", wrong.join("\n"))
         });
-        let settings = Settings { loaded, reload: None, seed: Some(7), net, colour: false };
+        let settings = Settings { loaded, reload: None, seed: Some(7), net, colour: false, messages: None };
         let running = proxy::start(settings).unwrap_or_else(|error| panic!("{error}\n{text}"));
         Self { running, dir, yaml: text }
     }

@@ -79,7 +79,7 @@ struct Answer {
 
 async fn send(flight: &mut Flight, mut request: Request<Body>) -> Result<Answer, Error> {
     if request.method() == Method::CONNECT {
-        return tunnel(flight).await;
+        return Box::pin(tunnel(flight)).await;
     }
     let head = &flight.exchange().head;
     let want = Want {

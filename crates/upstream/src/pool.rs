@@ -115,7 +115,7 @@ impl Pool {
     }
 
     /// Idle connections, for the admin API.
-    pub fn idle(&self) -> usize {
+    pub fn parked(&self) -> usize {
         self.h1.len() + self.h2.len()
     }
 
@@ -123,21 +123,31 @@ impl Pool {
     ///
     /// Cancel-safe: a dial given up closes its socket.
     pub(crate) async fn lease(self: &Arc<Self>, want: Want, now: Tick) -> Result<Lease, Error> {
-        match self.flavour(want) {
-            Flavour::H1 => match self.h1.take(&self.limits, now) {
-                Some(idle) => Ok(Lease::h1(Arc::clone(self), idle, true)),
-                None => self.dial(Flavour::H1, want, now).await,
-            },
-            flavour => self.lease_shared(flavour, want, now).await,
+        let flavour = self.flavour(want);
+        match self.idle_one(flavour, now) {
+            Some(lease) => Ok(lease),
+            // Boxed: a dial is rare and its future large, and every request would carry it along.
+            None => Box::pin(self.lease_new(flavour, want, now)).await,
+        }
+    }
+
+    fn idle_one(self: &Arc<Self>, flavour: Flavour, now: Tick) -> Option<Lease> {
+        match flavour {
+            Flavour::H1 => Some(Lease::h1(Arc::clone(self), self.h1.take(&self.limits, now)?, true)),
+            Flavour::H2 | Flavour::Auto => Some(Lease::h2(Arc::clone(self), self.h2.take(&self.limits, now)?, true)),
+        }
+    }
+
+    async fn lease_new(self: &Arc<Self>, flavour: Flavour, want: Want, now: Tick) -> Result<Lease, Error> {
+        match flavour {
+            Flavour::H1 => self.dial(Flavour::H1, want, now).await,
+            Flavour::H2 | Flavour::Auto => self.lease_shared(flavour, want, now).await,
         }
     }
 
     /// A connection of its own, never an idle one: after an idle one turned out to be stale.
     pub(crate) async fn lease_fresh(self: &Arc<Self>, want: Want, now: Tick) -> Result<Lease, Error> {
-        match self.flavour(want) {
-            Flavour::H1 => self.dial(Flavour::H1, want, now).await,
-            flavour => self.lease_shared(flavour, want, now).await,
-        }
+        Box::pin(self.lease_new(self.flavour(want), want, now)).await
     }
 
     fn flavour(&self, want: Want) -> Flavour {
@@ -161,9 +171,6 @@ impl Pool {
 
     /// HTTP/2, or not known yet: one dial at a time.
     async fn lease_shared(self: &Arc<Self>, flavour: Flavour, want: Want, now: Tick) -> Result<Lease, Error> {
-        if let Some(shared) = self.h2.take(&self.limits, now) {
-            return Ok(Lease::h2(Arc::clone(self), shared, true));
-        }
         if self.h2.is_full() {
             return Err(Error::new(ErrorKind::Overloaded).with_detail("every stream to the upstream is in use"));
         }

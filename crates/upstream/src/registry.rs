@@ -16,10 +16,13 @@ use crate::endpoint::{Key, State};
 /// Hosts that no route names are remembered up to this many.
 const MAX_HOSTS: usize = 1024;
 
+/// A key holds a TLS configuration, compared by identity: what is mutable inside does not take part.
+type States = HashMap<Key, Arc<State>>;
+
 /// The states; see the module.
 #[derive(Default)]
 pub struct Registry {
-    states: Mutex<HashMap<Key, Arc<State>>>,
+    states: Mutex<States>,
     overflows: AtomicU64,
 }
 
@@ -70,7 +73,8 @@ fn fresh(key: &Key) -> State {
 }
 
 /// Frees an eighth at once, so that a stream of new hosts does not scan the map each time.
-fn make_room(states: &mut HashMap<Key, Arc<State>>) {
+#[expect(clippy::mutable_key_type, reason = "the key compares its TLS configuration by identity")]
+fn make_room(states: &mut States) {
     let idle = |key: &Key, state: &Arc<State>| {
         key.upstream.is_empty() && Arc::strong_count(state) == 1 && state.breaker.state() == breaker::State::Closed
     };

@@ -5,19 +5,15 @@
 
 use std::fmt::Display;
 use std::net::SocketAddr;
-use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use config::model::{Action, Auth, Model, Scheme, Secret, Tls, TlsVersion, Url};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::version::{TLS12, TLS13};
-use rustls_platform_verifier::BuilderVerifierExt;
+use exchange::{Host, Io};
+use proxy::connect::tls::{Params, Pem, Version};
+use proxy::connect::{Alpn, Flavour, Tls as Client};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -101,13 +97,37 @@ async fn connect(model: &Model, url: &Url, tls: &Tls) -> Result<String, Problem>
     if url.scheme != Scheme::Https {
         return Ok(format!("connected to {peer}"));
     }
-    let name = ServerName::try_from(tls.sni.clone().unwrap_or_else(|| url.host.clone()))?;
-    let connector = TlsConnector::from(Arc::new(client(tls)?));
-    let stream = connector.connect(name, stream).await.map_err(|e| format!("TLS with {peer} failed: {e}"))?;
-    let session = stream.get_ref().1;
-    let version = session.protocol_version().and_then(|version| version.as_str()).unwrap_or("TLS");
-    let protocol = session.alpn_protocol().map_or("no ALPN".into(), String::from_utf8_lossy);
-    Ok(format!("connected to {peer}, certificate verified, {version}, {protocol}"))
+    let client = Client::new(&params(tls))?;
+    let host = Host::parse(&url.host).map_err(|e| format!("{}: {e}", url.host))?;
+    let name = client.server_name(&host)?;
+    let (_, alpn) = client
+        .handshake(name, Flavour::Auto, Io::from(stream))
+        .await
+        .map_err(|e| format!("TLS with {peer} failed: {}", chain(&e)))?;
+    let protocol = match alpn {
+        Alpn::H1 => "HTTP/1.1",
+        Alpn::H2 => "HTTP/2",
+    };
+    Ok(format!("connected to {peer}, certificate verified, {protocol}"))
+}
+
+/// The same settings that the proxy connects with.
+fn params(tls: &Tls) -> Params {
+    let file = |path: &std::path::PathBuf| Pem::File(path.clone());
+    Params {
+        ca: tls.ca.as_ref().map(file),
+        identity: tls.cert.as_ref().zip(tls.key.as_ref()).map(|(cert, key)| (file(cert), file(key))),
+        sni: tls.sni.clone(),
+        min: match tls.min {
+            TlsVersion::V12 => Version::V12,
+            TlsVersion::V13 => Version::V13,
+        },
+    }
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 async fn resolve(model: &Model, url: &Url) -> Result<Vec<SocketAddr>, Problem> {
@@ -121,36 +141,6 @@ async fn resolve(model: &Model, url: &Url) -> Result<Vec<SocketAddr>, Problem> {
 
 fn list(addresses: &[SocketAddr]) -> String {
     addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-}
-
-fn client(tls: &Tls) -> Result<rustls::ClientConfig, Problem> {
-    let versions: &[_] = if tls.min == TlsVersion::V13 { &[&TLS13] } else { &[&TLS13, &TLS12] };
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider).with_protocol_versions(versions)?;
-    let builder = match &tls.ca {
-        None => builder.with_platform_verifier()?,
-        Some(path) => {
-            let mut roots = rustls::RootCertStore::empty();
-            for certificate in certificates(path)? {
-                roots.add(certificate)?;
-            }
-            builder.with_root_certificates(roots)
-        }
-    };
-    let mut config = match (&tls.cert, &tls.key) {
-        (Some(cert), Some(key)) => {
-            let key = PrivateKeyDer::from_pem_file(key).map_err(|e| format!("{}: {e}", key.display()))?;
-            builder.with_client_auth_cert(certificates(cert)?, key)?
-        }
-        _ => builder.with_no_client_auth(),
-    };
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Problem> {
-    let all = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    Ok(all.map_err(|e| format!("{}: {e}", path.display()))?)
 }
 
 /// Every secret with the place that uses it first.

@@ -48,17 +48,16 @@ pub(super) struct Scene {
 /// The part above the numbers.
 pub(super) fn head(scene: &Scene, style: Style) -> Vec<String> {
     let Scene { proxy, service, url, seed, rate, retry } = scene;
+    let host = |url: &str| url.trim_start_matches("http://").trim_end_matches('/').to_owned();
     let arrow = if style.unicode { "──▶" } else { "-->" };
     let tries = retry.map_or("no retries".to_owned(), |attempts| format!("up to {attempts} attempts a request"));
     vec![
         String::new(),
         format!("  {}  a flaky service behind the real proxy, all in this process", style.paint.bold("attache demo")),
         String::new(),
-        format!("  client {arrow} attache {proxy} {arrow} {url} at {service}"),
-        format!(
-            "  Each attempt fails on its own: {UNAVAILABLE} % answer 503, {RESET} % are cut off; {SLOW} % are slow."
-        ),
-        format!("  GETs at {rate}/s, {tries}, seed {seed} (--seed {seed} repeats it)"),
+        format!("  client {arrow} attache {proxy} {arrow} {} at {service}", host(url)),
+        format!("  Each attempt fails on its own: {UNAVAILABLE} % answer 503, {RESET} % are cut, {SLOW} % slow"),
+        format!("  GETs at {rate}/s, {tries}, failures from --seed {seed}"),
         String::new(),
     ]
 }
@@ -119,7 +118,7 @@ fn behind(sums: &Sums, breaker: Option<&str>, style: Style) -> Vec<String> {
         row("retries", sums.retries(), format!("saved {} requests", sums.saved)),
         format!("  {:<22}{:>15}", "circuit breaker", breaker.unwrap_or("-")),
         String::new(),
-        style.paint.dim("  * the same requests, judged by their first attempt, as the service recorded it"),
+        style.paint.dim("  * the same requests by their first attempts, as the service recorded them"),
     ]
 }
 

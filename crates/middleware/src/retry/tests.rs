@@ -22,7 +22,7 @@ fn params() -> Params {
 }
 
 fn service(bottom: &Bottom, params: Params) -> ArcService {
-    bottom.under(layer(params, State { budget: Arc::new(Budget::new()), random: Random::seeded(1) }))
+    bottom.under(layer(params, State { budgets: Budgets::One(Arc::new(Budget::new())), random: Random::seeded(1) }))
 }
 
 fn post(chunks: &[&'static str], change: impl FnOnce(&mut Head)) -> Request<Body> {
@@ -155,7 +155,7 @@ async fn a_large_body_that_nobody_read_is_still_there() {
             Ok(response(200).map(|_| request.into_body()))
         }
     }));
-    let state = State { budget: Arc::new(Budget::new()), random: Random::seeded(1) };
+    let state = State { budgets: Budgets::One(Arc::new(Budget::new())), random: Random::seeded(1) };
     let service = layer(Params { body_limit: 1, ..params() }, state).layer(inner);
 
     let echoed = service.call(post(&["ab", "cd"], |_| {})).await.expect("a response");
@@ -196,7 +196,8 @@ async fn a_retry_refused_for_another_reason_costs_no_budget() {
     let budget = Arc::new(Budget::new());
     let params = Params { budget: budget::Params { ratio: 0.0, ..budget::Params::default() }, ..params() };
     let bottom = Bottom::default().fails(reset);
-    let service = bottom.under(layer(params.clone(), State { budget: Arc::clone(&budget), random: Random::seeded(1) }));
+    let service = bottom
+        .under(layer(params.clone(), State { budgets: Budgets::One(Arc::clone(&budget)), random: Random::seeded(1) }));
     let before = budget.balance(&params.budget, clock::now());
 
     service.call(post(&["a"], |_| {})).await.expect_err("a failure");
@@ -265,7 +266,7 @@ async fn a_backoff_that_outlasts_the_deadline_is_not_begun() {
 async fn a_response_that_is_given_up_is_dropped_before_the_wait() {
     struct Lease(Arc<parking_lot::Mutex<Option<Tick>>>);
     impl Finish for Lease {
-        fn finish(self: Box<Self>, end: End) {
+        fn finish(self: Box<Self>, end: End, _: Tick) {
             assert_eq!(end, End::Dropped);
             *self.0.lock() = Some(clock::now());
         }

@@ -58,7 +58,7 @@ pub(super) async fn serve(mut leave: Leave, request: Request<Body>) -> Result<Re
 /// Answers 200 and goes on in a task of its own.
 fn open(leave: Leave, client: OnUpgrade, dialed: Option<Response<Body>>) -> Response<Body> {
     let Leave { edge, exchange, watch, site, .. } = leave;
-    exchange.answered(200, None, clock::now());
+    exchange.answered(200, None, Some(clock::now()));
     let mut owing = dialed.unwrap_or_default();
     let upstream = owing.extensions_mut().remove::<Tunnel>().and_then(|tunnel| tunnel.take());
     watch.attach(&mut owing);
@@ -70,10 +70,12 @@ fn open(leave: Leave, client: OnUpgrade, dialed: Option<Response<Body>>) -> Resp
         idle: site.tunnel_idle(),
         named: site,
     };
+    let held = inside.worker.hold();
     tokio::spawn(async move {
         if let Ok(client) = client.await {
             inside.serve(client.into(), upstream).await;
         }
+        drop(held);
     });
     Response::new(Body::empty())
 }
@@ -105,8 +107,8 @@ impl Inside {
         if named.table().names_host(exchange.head.authority.host()) {
             tracing::info!(host = %exchange.head.authority, "tunnel: the policies of this host's route do not apply inside");
         }
-        let tunnel = Some(worker.stats().tunnel());
-        Bridge { client, upstream, exchange, owed, idle, tunnel }.run(worker.drain()).await;
+        let open = worker.stats().tunnel();
+        Bridge { client, upstream, exchange, open, owed, idle }.run(worker.drain()).await;
     }
 
     async fn late(self, client: Io) {

@@ -8,6 +8,7 @@ use exchange::{Body, Door, End, Error, ErrorKind, Exchange, Finish, clock};
 use http::{HeaderValue, Response, StatusCode, Version, header};
 use hyper::upgrade::OnUpgrade;
 use middleware::observe::Watch;
+use policy::Tick;
 
 use super::Edge;
 use crate::bridge::Bridge;
@@ -17,7 +18,8 @@ use crate::stack::Site;
 pub(super) struct Leave {
     pub edge: Edge,
     pub exchange: Arc<Exchange>,
-    pub form: Form,
+    /// In which form an error is wanted.
+    pub accept: Option<HeaderValue>,
     pub on_upgrade: Option<OnUpgrade>,
     /// Logs and counts the exchange once it is over; dropped with it, the client has gone.
     pub watch: Watch,
@@ -30,7 +32,7 @@ impl Leave {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return self.switched(response);
         }
-        self.exchange.answered(response.status().as_u16(), None, clock::now());
+        self.exchange.answered(response.status().as_u16(), None, None);
         *response.version_mut() = Version::HTTP_11;
         self.watch.attach(&mut response);
         response
@@ -39,8 +41,8 @@ impl Leave {
     /// An error becomes a response: nowhere else.
     pub(super) fn refused(self, error: Error) -> Response<Body> {
         let head = &self.exchange.head;
-        let mut response = problem::response(&error, head, self.form);
-        self.exchange.answered(response.status().as_u16(), Some(error.kind), clock::now());
+        let mut response = problem::response(&error, head, Form::accepted(self.accept.as_ref()));
+        self.exchange.answered(response.status().as_u16(), Some(error.kind), Some(clock::now()));
         if error.kind == ErrorKind::Internal {
             tracing::error!(id = format_args!("{:016x}", head.id), %error, "internal error");
         } else {
@@ -65,7 +67,7 @@ impl Leave {
                 Error::new(ErrorKind::Protocol).with_detail("the upstream switched protocols without being asked"),
             );
         };
-        self.exchange.answered(StatusCode::SWITCHING_PROTOCOLS.as_u16(), None, clock::now());
+        self.exchange.answered(StatusCode::SWITCHING_PROTOCOLS.as_u16(), None, Some(clock::now()));
         let upstream = hyper::upgrade::on(&mut response);
         let mut answer = Response::new(Body::empty());
         *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -73,12 +75,15 @@ impl Leave {
         self.watch.attach(&mut response);
         let owed = response.into_body();
         let (exchange, idle) = (self.exchange, self.site.tunnel_idle());
-        let drain = self.edge.0.worker.drain();
+        let worker = Arc::clone(&self.edge.0.worker);
+        let held = worker.hold();
         tokio::spawn(async move {
-            let (Ok(client), Ok(upstream)) = (client.await, upstream.await) else { return };
-            Bridge { client: client.into(), upstream: upstream.into(), exchange, owed, idle, tunnel: None }
-                .run(drain)
-                .await;
+            if let (Ok(client), Ok(upstream)) = (client.await, upstream.await) {
+                let open = worker.stats().tunnel();
+                let bridge = Bridge { client: client.into(), upstream: upstream.into(), exchange, open, owed, idle };
+                bridge.run(worker.drain()).await;
+            }
+            drop(held);
         });
         answer
     }
@@ -92,7 +97,7 @@ impl Finish for Uploading {
         self.0.add_bytes_in(bytes);
     }
 
-    fn finish(self: Box<Self>, end: End) {
+    fn finish(self: Box<Self>, end: End, _: Tick) {
         match end {
             End::Complete => self.0.set_upload(Upload::Done),
             End::Failed(_) => self.0.set_upload(Upload::Broken),

@@ -4,7 +4,7 @@
 //! origin-form is read from `Host`. Below this point the URI is absolute and nothing looks at `Host` again.
 
 use bytes::Bytes;
-use exchange::headers::{self, Stripped};
+use exchange::headers::{self, Seen, Stripped};
 use exchange::{Authority, Door, Error, ErrorKind, Head};
 use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
@@ -54,17 +54,22 @@ fn read(
     head: &mut Head,
     named: &mut Option<usize>,
 ) -> Result<(), Error> {
-    let host = host(parts)?;
+    let (written, host) = authorities(parts)?;
     if let Some(path) = parts.uri.path_and_query() {
         head.path = path.clone();
     }
-    target(parts, host, entry, site, head, named)?;
-    if parts.headers.contains_key(header::VIA) && headers::has_passed(&parts.headers, site.pseudonym()) {
+    target(parts, written, host, entry, site, head, named)?;
+    let seen = Seen::of(&parts.headers);
+    if seen.via() && headers::has_passed(&parts.headers, site.pseudonym()) {
         return Err(Error::new(ErrorKind::Loop).with_detail("the Via field already names this proxy"));
     }
-    framing(parts)?;
-    let said = headers::strip(&mut parts.headers);
-    parts.headers.remove(header::EXPECT);
+    if seen.transfer_encoding() {
+        framing(parts)?;
+    }
+    let said = headers::strip(&mut parts.headers, seen);
+    if seen.expect() {
+        parts.headers.remove(header::EXPECT);
+    }
     upgrade(parts, body, said, head)?;
     if head.version == Version::HTTP_2 {
         crumbs(parts);
@@ -75,33 +80,33 @@ fn read(
     Ok(())
 }
 
-/// The one `Host`, strictly read. HTTP/1.1 must have one; HTTP/1.0 and HTTP/2 need not.
-fn host(parts: &Parts) -> Result<Option<Authority>, Error> {
+/// The authority in the target, and the one `Host`, both strictly read. HTTP/1.1 must have a `Host`; HTTP/1.0 and
+/// HTTP/2 need not. Clients of a proxy send the same text in both: it is read once.
+fn authorities(parts: &Parts) -> Result<(Option<Authority>, Option<Authority>), Error> {
+    let written = parts.uri.authority().map(|written| written.as_str());
     let mut values = parts.headers.get_all(header::HOST).iter();
-    match (values.next(), values.next()) {
-        (Some(_), Some(_)) => Err(bad("there is more than one Host field")),
-        (Some(value), None) => {
-            let text = value.to_str().map_err(|_| bad("the Host field is not text"))?;
-            // RFC 9110 section 7.2: empty if the target has no authority.
-            if text.is_empty() && parts.uri.authority().is_some() {
-                return Ok(None);
-            }
-            authority(text).map(Some)
-        }
-        (None, _) if parts.version == Version::HTTP_11 => Err(bad("there is no Host field")),
-        (None, _) => Ok(None),
-    }
+    let host = match (values.next(), values.next()) {
+        (Some(_), Some(_)) => return Err(bad("there is more than one Host field")),
+        (Some(value), None) => Some(value.to_str().map_err(|_| bad("the Host field is not text"))?),
+        (None, _) if parts.version == Version::HTTP_11 => return Err(bad("there is no Host field")),
+        (None, _) => None,
+    };
+    // RFC 9110 section 7.2: empty if the target has no authority; what the target says counts.
+    let host = host.filter(|host| !(host.is_empty() && written.is_some()));
+    let said = written.map(authority).transpose()?;
+    let host = if host == written { None } else { host.map(authority).transpose()? };
+    Ok((said, host))
 }
 
 fn target(
-    parts: &mut Parts,
+    parts: &Parts,
+    written: Option<Authority>,
     host: Option<Authority>,
     entry: &Entry,
     site: &Site,
     head: &mut Head,
     named: &mut Option<usize>,
 ) -> Result<(), Error> {
-    let written = parts.uri.authority().map(|written| authority(written.as_str())).transpose()?;
     let h2 = head.version == Version::HTTP_2;
     if head.door == Door::Connect {
         head.authority = written.ok_or_else(|| bad("CONNECT needs host:port"))?;
@@ -129,7 +134,8 @@ fn target(
     }
     let said = written.or(host).ok_or_else(|| bad("there is no Host field to route by"))?;
     if let Some(outer) = &entry.tunnel {
-        if !said.same(outer, outer.port_or(80)) && !(said.port().is_none() && said.host() == outer.host()) {
+        let inside = said.host() == outer.host() && said.port().is_none_or(|port| port == outer.port_or(80));
+        if !inside {
             return Err(Error::new(ErrorKind::Misdirected)
                 .with_detail(format!("{said} was asked for inside a tunnel to {outer}")));
         }
@@ -168,8 +174,8 @@ fn prefix(head: &mut Head, site: &Site, named: &mut Option<usize>) -> Result<(),
 /// RFC 9112 section 6.1: `Transfer-Encoding` is exactly `chunked`, never from HTTP/1.0, and beats `Content-Length`.
 fn framing(parts: &mut Parts) -> Result<(), Error> {
     let mut codings = parts.headers.get_all(header::TRANSFER_ENCODING).iter();
-    let Some(coding) = codings.next() else { return Ok(()) };
-    if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+    let coding = codings.next().map(HeaderValue::as_bytes).unwrap_or_default();
+    if codings.next().is_some() || !coding.eq_ignore_ascii_case(b"chunked") {
         return Err(bad("Transfer-Encoding is not exactly `chunked`"));
     }
     if parts.version == Version::HTTP_10 {

@@ -1,6 +1,9 @@
 //! Serves HTTP on one connection, whatever it came through.
 
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -12,11 +15,13 @@ use tokio::io::AsyncWriteExt;
 
 use super::drain::Mode;
 use super::io::Timed;
-use super::pulse::Phase;
+use super::pulse::{Order, Phase, Pulse};
 use super::sniff::{self, Spoken};
 use crate::edge::Edge;
 use crate::worker::Worker;
 
+/// hyper's own limit; setting any, the same included, moves its parser's scratch space to the heap for every head.
+const HYPER_HEADERS: usize = 100;
 /// RFC 9113 section 5.1.2, 6.9.2: ours.
 const STREAMS: u32 = 256;
 const STREAM_WINDOW: u32 = 256 * 1024;
@@ -39,7 +44,14 @@ pub struct Entry {
 /// Serves a connection from its first byte to its end.
 pub async fn serve(io: Io, entry: Entry, worker: Arc<Worker>) {
     let limits = worker.limits();
-    let sniffed = match tokio::time::timeout(limits.first_byte, sniff::sniff(io)).await {
+    let mut drain = worker.drain();
+    let sniffed = tokio::select! {
+        biased;
+        sniffed = tokio::time::timeout(limits.first_byte, sniff::sniff(io)) => sniffed,
+        // Nothing was asked yet, so nothing is in flight.
+        () = drain.reached(Mode::Draining) => return,
+    };
+    let sniffed = match sniffed {
         Err(_) => return worker.stats().connection_rejected(Rejection::SniffTimeout),
         Ok(Err(_) | Ok(None)) => return,
         Ok(Ok(Some(sniffed))) => sniffed,
@@ -74,42 +86,22 @@ async fn http1(io: Io, entry: Entry, worker: Arc<Worker>) {
     let limits = worker.limits();
     let pulse = worker.pulses().start();
     let edge = Edge::new(Arc::clone(&worker), entry, Arc::clone(&pulse));
-    let mut connection = http1::Builder::new()
-        .header_read_timeout(None)
-        .max_headers(limits.max_headers)
-        .max_header_size(limits.max_header_bytes)
-        .serve_connection(TokioIo::new(Timed::new(io, Arc::clone(&pulse))), edge)
-        .with_upgrades();
-    let mut drain = worker.drain();
-    let mut next = Mode::Draining;
-    loop {
-        tokio::select! {
-            biased;
-            ended = &mut connection => {
-                ended.unwrap_or_else(|error| note(&worker, &error));
-                break;
+    let mut builder = http1::Builder::new();
+    builder.header_read_timeout(None).max_header_size(limits.max_header_bytes);
+    if limits.max_headers != HYPER_HEADERS {
+        builder.max_headers(limits.max_headers);
+    }
+    let mut connection =
+        builder.serve_connection(TokioIo::new(Timed::new(io, Arc::clone(&pulse))), edge).with_upgrades();
+    match watched(&mut connection, &pulse).await {
+        Watched::Ended(ended) => ended.unwrap_or_else(|error| note(&worker, &error)),
+        Watched::Overstayed if pulse.phase() == Phase::Head => {
+            worker.stats().connection_rejected(Rejection::ClientTimeout);
+            if let Some(parts) = connection.into_parts() {
+                say(parts.io.into_inner().into_inner(), TOO_SLOW).await;
             }
-            phase = pulse.over() => {
-                // A request came just then.
-                if phase == Phase::Busy {
-                    continue;
-                }
-                if phase == Phase::Head {
-                    worker.stats().connection_rejected(Rejection::ClientTimeout);
-                    if let Some(parts) = connection.into_parts() {
-                        say(parts.io.into_inner().into_inner(), TOO_SLOW).await;
-                    }
-                }
-                break;
-            }
-            () = drain.reached(next) => match next {
-                Mode::Draining => {
-                    Pin::new(&mut connection).graceful_shutdown();
-                    next = Mode::Stopping;
-                }
-                _ => break,
-            },
         }
+        Watched::Overstayed | Watched::Stopped => {}
     }
     drop(open);
 }
@@ -129,33 +121,74 @@ async fn http2(io: Io, entry: Entry, worker: Arc<Worker>) {
         .max_pending_accept_reset_streams(RESETS)
         .max_local_error_reset_streams(RESETS)
         .serve_connection(TokioIo::new(Timed::new(io, Arc::clone(&pulse))), edge);
-    let mut connection = std::pin::pin!(connection);
-    let mut drain = worker.drain();
-    let mut next = Mode::Draining;
-    let mut ending = false;
-    loop {
-        tokio::select! {
-            biased;
-            ended = connection.as_mut() => {
-                ended.unwrap_or_else(|error| note(&worker, &error));
-                break;
-            }
-            _ = pulse.over(), if !ending => {
-                // Idle: GOAWAY, and the connection ends when the peer has seen it.
-                connection.as_mut().graceful_shutdown();
-                ending = true;
-            }
-            _ = pulse.over(), if ending => break,
-            () = drain.reached(next) => match next {
-                Mode::Draining => {
-                    connection.as_mut().graceful_shutdown();
-                    next = Mode::Stopping;
-                }
-                _ => break,
-            },
-        }
+    // An idle one that overstayed just closes: RFC 9113 section 9.1 asks for a GOAWAY only where requests may be lost.
+    if let Watched::Ended(Err(error)) = watched(&mut Box::pin(connection), &pulse).await {
+        note(&worker, &error);
     }
     drop(open);
+}
+
+/// How a connection came to its end.
+enum Watched {
+    /// By itself.
+    Ended(hyper::Result<()>),
+    /// It took too long.
+    Overstayed,
+    /// The process stops.
+    Stopped,
+}
+
+/// Drives a connection until it ends or is told to.
+async fn watched<C: Graceful>(connection: &mut C, pulse: &Pulse) -> Watched {
+    let mut known = Order::None;
+    poll_fn(|cx| {
+        loop {
+            if let Poll::Ready(ended) = connection.poll_end(cx) {
+                return Poll::Ready(Watched::Ended(ended));
+            }
+            match pulse.poll_order(known, cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Order::Overstayed) if pulse.phase() == Phase::Busy => pulse.forgive(known),
+                Poll::Ready(Order::Overstayed) => return Poll::Ready(Watched::Overstayed),
+                Poll::Ready(Order::Stop) => return Poll::Ready(Watched::Stopped),
+                Poll::Ready(order) => {
+                    connection.finish();
+                    known = order;
+                }
+            }
+        }
+    })
+    .await
+}
+
+/// A server connection of hyper's, of either version.
+trait Graceful {
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>>;
+
+    /// Ends after what runs.
+    fn finish(&mut self);
+}
+
+type Io1 = TokioIo<Timed>;
+
+impl Graceful for http1::UpgradeableConnection<Io1, Edge> {
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
+        Pin::new(self).poll(cx)
+    }
+
+    fn finish(&mut self) {
+        Pin::new(self).graceful_shutdown();
+    }
+}
+
+impl Graceful for Pin<Box<http2::Connection<Io1, Edge, TokioExecutor>>> {
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
+        self.as_mut().poll(cx)
+    }
+
+    fn finish(&mut self) {
+        self.as_mut().graceful_shutdown();
+    }
 }
 
 /// hyper answered these itself, before a request existed: counted here.

@@ -1,4 +1,4 @@
-//! One coarse timer for all client connections of a worker: head, idle and body time-outs.
+//! One coarse timer for all client connections of a worker, and one place to tell them to end.
 //!
 //! hyper's own header timer costs an instruction budget per request and also fires on an idle keep-alive
 //! connection. Here a connection only notes in which phase it is since when, in half seconds; a sweep twice a
@@ -7,13 +7,15 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::Weak;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use exchange::exchange::Connection;
+use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use policy::Tick;
-use tokio::sync::Notify;
 
 /// Between two sweeps.
 pub const EVERY: Duration = Duration::from_millis(500);
@@ -45,7 +47,22 @@ pub struct Pulse {
     phase: AtomicU8,
     since: AtomicU64,
     running: AtomicU32,
-    over: Notify,
+    order: AtomicU8,
+    waker: AtomicWaker,
+}
+
+/// What a connection is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Order {
+    /// Nothing.
+    None = 0,
+    /// Finish what runs, then close.
+    Drain = 1,
+    /// It has overstayed in its phase.
+    Overstayed = 2,
+    /// Close now.
+    Stop = 3,
 }
 
 impl fmt::Debug for Pulse {
@@ -62,10 +79,36 @@ impl Pulse {
         }
     }
 
-    /// Waits until the connection has overstayed. Cancel-safe.
-    pub async fn over(&self) -> Phase {
-        self.over.notified().await;
-        self.phase()
+    /// What the connection is told beyond `known`; costs two loads while there is nothing.
+    pub fn poll_order(&self, known: Order, cx: &Context<'_>) -> Poll<Order> {
+        if self.order() <= known {
+            self.waker.register(cx.waker());
+        }
+        match self.order() {
+            order if order > known => Poll::Ready(order),
+            _ => Poll::Pending,
+        }
+    }
+
+    /// Takes `Overstayed` back: a request came in before the connection heard of it.
+    pub fn forgive(&self, known: Order) {
+        // Whoever orders more meanwhile is heard.
+        let _ = self.order.compare_exchange(Order::Overstayed as u8, known as u8, Release, Relaxed);
+    }
+
+    fn order(&self) -> Order {
+        match self.order.load(Acquire) {
+            0 => Order::None,
+            1 => Order::Drain,
+            2 => Order::Overstayed,
+            _ => Order::Stop,
+        }
+    }
+
+    fn tell(&self, order: Order) {
+        if self.order.fetch_max(order as u8, Release) < order as u8 {
+            self.waker.wake();
+        }
     }
 
     /// What it is doing.
@@ -110,6 +153,8 @@ impl Connection for Pulse {
 #[derive(Default)]
 pub struct Pulses {
     clock: Arc<AtomicU64>,
+    /// Told to every connection, those to come included.
+    order: AtomicU8,
     all: Mutex<Vec<Weak<Pulse>>>,
 }
 
@@ -121,10 +166,19 @@ impl Pulses {
             phase: AtomicU8::new(Phase::Head as u8),
             since: AtomicU64::new(self.clock.load(Relaxed)),
             running: AtomicU32::new(0),
-            over: Notify::new(),
+            order: AtomicU8::new(self.order.load(Acquire)),
+            waker: AtomicWaker::new(),
         });
         self.all.lock().push(Arc::downgrade(&pulse));
         pulse
+    }
+
+    /// Tells all connections, and those to come.
+    pub fn tell(&self, order: Order) {
+        self.order.fetch_max(order as u8, Release);
+        for pulse in self.all.lock().iter().filter_map(Weak::upgrade) {
+            pulse.tell(order);
+        }
     }
 
     /// Moves the coarse clock on and ends those that overstayed.
@@ -133,7 +187,7 @@ impl Pulses {
         self.all.lock().retain(|pulse| match pulse.upgrade() {
             Some(pulse) => {
                 if pulse.has_overstayed(limits, now) {
-                    pulse.over.notify_one();
+                    pulse.tell(Order::Overstayed);
                 }
                 true
             }
@@ -152,26 +206,26 @@ mod tests {
         Tick::ZERO + Duration::from_secs(1000 + seconds)
     }
 
-    async fn is_over(pulse: &Pulse) -> bool {
-        tokio::time::timeout(Duration::ZERO, pulse.over()).await.is_ok()
+    fn is_over(pulse: &Pulse) -> bool {
+        pulse.order() == Order::Overstayed
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_head_has_its_own_limit_whatever_trickles_in() {
+    #[test]
+    fn a_head_has_its_own_limit_whatever_trickles_in() {
         let pulses = Pulses::default();
         pulses.sweep(&LIMITS, at(0));
         let pulse = pulses.start();
 
         pulses.sweep(&LIMITS, at(9));
         pulse.read();
-        assert!(!is_over(&pulse).await);
+        assert!(!is_over(&pulse));
 
         pulses.sweep(&LIMITS, at(10));
-        assert!(is_over(&pulse).await);
+        assert!(is_over(&pulse));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_busy_connection_is_left_alone_and_idles_from_its_last_exchange_on() {
+    #[test]
+    fn a_busy_connection_is_left_alone_and_idles_from_its_last_exchange_on() {
         let pulses = Pulses::default();
         pulses.sweep(&LIMITS, at(0));
         let pulse = pulses.start();
@@ -181,12 +235,26 @@ mod tests {
         pulses.sweep(&LIMITS, at(500));
         pulse.end();
         pulses.sweep(&LIMITS, at(600));
-        assert!(!is_over(&pulse).await);
+        assert!(!is_over(&pulse));
 
         pulse.end();
         pulses.sweep(&LIMITS, at(674));
-        assert!(!is_over(&pulse).await);
+        assert!(!is_over(&pulse));
         pulses.sweep(&LIMITS, at(675));
-        assert!(is_over(&pulse).await);
+        assert!(is_over(&pulse));
+    }
+
+    #[test]
+    fn an_order_wakes_the_connection_and_reaches_those_to_come() {
+        let pulses = Pulses::default();
+        let pulse = pulses.start();
+        let cx = Context::from_waker(std::task::Waker::noop());
+        assert!(pulse.poll_order(Order::None, &cx).is_pending());
+
+        pulses.tell(Order::Drain);
+
+        assert_eq!(pulse.poll_order(Order::None, &cx), Poll::Ready(Order::Drain));
+        assert!(pulse.poll_order(Order::Drain, &cx).is_pending());
+        assert_eq!(pulses.start().poll_order(Order::None, &cx), Poll::Ready(Order::Drain));
     }
 }

@@ -60,7 +60,7 @@ fn a_line_has_exactly_the_fields_of_the_interface() {
     exchange.add_bytes_out(20);
     exchange.attempted(attempt(1, 10, Err(ErrorKind::ConnectRefused)));
     exchange.attempted(attempt(20, 5, Ok(502)));
-    exchange.answered(502, Some(ErrorKind::Truncated), after(26));
+    exchange.answered(502, Some(ErrorKind::Truncated), Some(after(26)));
     exchange.set_retry_denied("budget");
     exchange.set_breaker(1);
 
@@ -91,7 +91,7 @@ fn what_is_not_known_has_no_key() {
     head.version = Version::HTTP_2;
     head.client.addr = None;
 
-    let line = lines(1.0, &[&Exchange::new(head)]).remove(0);
+    let line = lines(1.0, &[&Exchange::new(head, None)]).remove(0);
 
     let keys: BTreeSet<_> = line.as_object().expect("an object").keys().map(|key| &**key).collect();
     let expected = "ts id route method host proto client bytes_in bytes_out dur_ms attempts";
@@ -102,9 +102,9 @@ fn what_is_not_known_has_no_key() {
 #[test]
 fn sampling_spares_failures() {
     let (good, bad, refused) = (exchange("/good"), exchange("/bad"), exchange("/refused"));
-    good.answered(204, None, after(1));
-    bad.answered(500, None, after(1));
-    refused.answered(200, Some(ErrorKind::Truncated), after(1));
+    good.answered(204, None, Some(after(1)));
+    bad.answered(500, None, Some(after(1)));
+    refused.answered(200, Some(ErrorKind::Truncated), Some(after(1)));
     let paths = |sample| -> Vec<_> {
         lines(sample, &[&good, &bad, &refused]).into_iter().map(|line| line["path"].to_string()).collect()
     };

@@ -87,7 +87,7 @@ mod tests {
         let exchange = exchange("/v1?token=x");
         exchange.attempted(attempt(0, 1, Err(ErrorKind::Reset)));
         exchange.attempted(attempt(0, 1, Ok(503)));
-        exchange.answered(503, None, after(50));
+        exchange.answered(503, None, Some(after(50)));
         exchange.set_retry_denied("budget");
 
         let line = shown(&exchange, "a\x1b[31mpi", false);
@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn is_coloured_only_when_told() {
         let exchange = exchange("/");
-        exchange.answered(200, None, after(50));
+        exchange.answered(200, None, Some(after(50)));
 
         assert!(!shown(&exchange, "api", false).contains('\x1b'));
         assert!(shown(&exchange, "api", true).starts_with("\x1b[0m \x1b[32m200\x1b[0m GET"));

@@ -75,12 +75,12 @@ fn full() -> Arc<Metrics> {
         let tried = exchange("/");
         tried.attempted(attempt(0, 10, Err(ErrorKind::Reset)));
         tried.attempted(attempt(20, 5, Ok(200)));
-        tried.answered(200, None, after(26));
+        tried.answered(200, None, Some(after(26)));
         tried.add_bytes_in(3);
         tried.set_retry_denied("budget");
         shard.route(&name).finished(&tried, after(30));
         let refused = exchange("/");
-        refused.answered(429, Some(ErrorKind::RateLimited), after(1));
+        refused.answered(429, Some(ErrorKind::RateLimited), Some(after(1)));
         shard.route(&name).finished(&refused, after(1));
         shard.connection_rejected(Rejection::HeaderTooLarge);
         shard.resolved(Duration::from_millis(1));

@@ -132,7 +132,7 @@ mod tests {
         exchange.attempted(attempt(0, 10, Err(ErrorKind::Reset)));
         exchange.attempted(attempt(20, 10, Ok(503)));
         exchange.attempted(attempt(40, 10, Ok(200)));
-        exchange.answered(200, None, after(51));
+        exchange.answered(200, None, Some(after(51)));
         exchange.add_bytes_out(42);
 
         stats.finished(&exchange, after(60));
@@ -160,7 +160,7 @@ mod tests {
             if tried {
                 exchange.attempted(attempt(0, 1, Err(kind)));
             }
-            exchange.answered(kind.status(exchange.head.door).as_u16(), Some(kind), after(1));
+            exchange.answered(kind.status(exchange.head.door).as_u16(), Some(kind), Some(after(1)));
             stats.finished(&exchange, after(1));
         }
 
@@ -186,7 +186,7 @@ mod tests {
         let exchange = exchange("/");
         exchange.set_retry_denied("budget");
         exchange.attempted(attempt(0, 1, Ok(500)));
-        exchange.answered(500, None, after(2));
+        exchange.answered(500, None, Some(after(2)));
         exchange.add_bytes_in(7);
         part.finished(&exchange, after(2));
         sum.finished(&exchange, after(2));

@@ -92,6 +92,7 @@ impl Flight {
         let status = response.status();
         let failed = grpc_failed(response.headers());
         let verdict = if failed { Verdict::Bad } else { classify::status(status) };
+        self.exchange.head_at(now);
         let generation = self.judge(verdict, now);
         self.note(Ok(status.as_u16()), now);
         let late = generation.filter(|_| verdict == Verdict::Good);
@@ -132,11 +133,11 @@ impl Flight {
         Some(generation)
     }
 
-    fn judge_late(&self, generation: u32) {
+    fn judge_late(&self, generation: u32, now: Tick) {
         let Some(params) = &self.params.breaker else { return };
         let random = &self.pool().context().random;
         let breaker = &self.endpoint.state.breaker;
-        if let Some(transition) = random.with(|rng| breaker.late_failure(generation, params, clock::now(), rng)) {
+        if let Some(transition) = random.with(|rng| breaker.late_failure(generation, params, now, rng)) {
             announce(&self.endpoint, transition);
         }
     }
@@ -187,21 +188,21 @@ impl Finish for Landing {
         if grpc_failed(trailers)
             && let Some(generation) = self.late.take()
         {
-            self.flight.judge_late(generation);
+            self.flight.judge_late(generation, clock::now());
         }
     }
 
-    fn finish(mut self: Box<Self>, end: End) {
+    fn finish(mut self: Box<Self>, end: End, now: Tick) {
         match end {
             End::Complete => {
                 let uploaded = self.uploaded.as_ref().is_none_or(|done| done.load(Relaxed));
                 if uploaded && let Some(lease) = self.lease.take() {
-                    lease.give_back(clock::now());
+                    lease.give_back(now);
                 }
             }
             End::Failed(ErrorKind::Truncated) if !self.tunnel => {
                 if let Some(generation) = self.late.take() {
-                    self.flight.judge_late(generation);
+                    self.flight.judge_late(generation, now);
                 }
             }
             End::Failed(_) | End::Dropped => {}
@@ -231,7 +232,7 @@ pub(super) fn watch_upload(body: &mut Body) -> Option<Arc<AtomicBool>> {
 struct Uploaded(Arc<AtomicBool>);
 
 impl Finish for Uploaded {
-    fn finish(self: Box<Self>, end: End) {
+    fn finish(self: Box<Self>, end: End, _: Tick) {
         self.0.store(end == End::Complete, Relaxed);
     }
 }

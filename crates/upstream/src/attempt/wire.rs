@@ -2,7 +2,7 @@
 //! differs between HTTP/1.1 and HTTP/2.
 
 use exchange::Body;
-use exchange::headers;
+use exchange::headers::{self, Seen};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Response, Uri, Version, header};
 
@@ -46,7 +46,8 @@ pub(super) fn undress(response: &mut Response<Body>) {
         http::StatusCode::SWITCHING_PROTOCOLS => response.headers().get(header::UPGRADE).cloned(),
         _ => None,
     };
-    headers::strip(response.headers_mut());
+    let seen = Seen::of(response.headers());
+    headers::strip(response.headers_mut(), seen);
     if let Some(upgrade) = upgrade {
         response.headers_mut().insert(header::UPGRADE, upgrade);
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));

@@ -16,8 +16,6 @@ use super::{IdlePlace, Lease, Limits, Place, Pool};
 
 /// Largest response header section that is read.
 const MAX_HEADER_BYTES: usize = 64 * 1024;
-/// Most fields of a response.
-const MAX_HEADERS: usize = 128;
 
 /// A connection between two requests.
 pub(crate) struct Connection {
@@ -86,7 +84,6 @@ pub(super) fn give_back(pool: &Pool, connection: Connection, now: Tick) {
 
 pub(super) async fn handshake(pool: &Arc<Pool>, io: Io, place: Place, now: Tick) -> Result<Lease, Error> {
     let (sender, connection) = Builder::new()
-        .max_headers(MAX_HEADERS)
         .max_header_size(MAX_HEADER_BYTES)
         .handshake(TokioIo::new(io))
         .await

@@ -38,7 +38,6 @@ impl Lease {
     }
 
     /// Sends; the error holds the request if provably none of it was written.
-    #[expect(clippy::result_large_err, reason = "hyper's own error, which gives the request back")]
     pub(crate) async fn send(
         &mut self,
         request: Request<Body>,

@@ -1,0 +1,38 @@
+//! Prints what `cargo test` does not run. It has no test harness, so that its text is seen when all is well.
+//!
+//! It fails when a suite it names is not there.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+/// The suite, what it shows, and what it needs.
+const SUITES: &[(&str, &str, &str)] = &[
+    (
+        "tests/clients/run",
+        "curl, wget, git, Python, Node.js, Java and Go through the real binary",
+        "those clients, a package registry",
+    ),
+    ("benches/gate", "instructions and system calls per request", "Linux, nginx, valgrind, strace, a release build"),
+    ("benches/peers/run", "CPU per request beside HAProxy, nginx and Envoy", "those proxies, wrk, ten quiet minutes"),
+];
+
+fn main() -> ExitCode {
+    // A runner that asks for tests, or wants some of them by name, gets none.
+    if std::env::args().skip(1).any(|argument| argument == "--list" || !argument.starts_with('-')) {
+        return ExitCode::SUCCESS;
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut code = ExitCode::SUCCESS;
+    let mut text =
+        String::from("\nleft out by `cargo test`: the crates' own tests, unless --workspace is given, and\n");
+    for (suite, shows, needs) in SUITES {
+        text.push_str(&format!("  {suite:18} {shows}\n  {:18} needs {needs}\n", ""));
+        if !root.join(suite).is_file() {
+            text.push_str(&format!("  {:18} IS NOT THERE\n", ""));
+            code = ExitCode::FAILURE;
+        }
+    }
+    text.push_str("tests/all runs everything but the last, and installs what that needs where it may\n\n");
+    print!("{text}");
+    code
+}
