@@ -536,3 +536,52 @@ async fn an_idle_tunnel_ends_after_its_time() {
 
     assert!(ended.is_ok());
 }
+
+#[tokio::test]
+async fn an_http2_connection_between_requests_is_idle_whatever_control_frames_come() {
+    let upstream = Upstream::fixed("").await;
+    let route = route(&format!("http://{}", upstream.addr()));
+    let proxy = Proxy::start(&format!("server: {{ header: 300ms, idle: 60s }}\n{route}"));
+    let mut client = proxy.client().await;
+    // SETTINGS, then HEADERS with END_STREAM and END_HEADERS: GET http://api.test/.
+    let get = |stream: u8| [&b"\0\0\x0d\x01\x05\0\0\0"[..], &[stream], b"\x82\x86\x84\x41\x08api.test"].concat();
+    client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+    client.send(get(1)).await;
+    answered(&mut client).await;
+
+    // PING, and then nothing for longer than a head may take.
+    client.send(b"\0\0\x08\x06\0\0\0\0\0pingping").await;
+    assert_eq!(client.bytes(17).await, b"\0\0\x08\x06\x01\0\0\0\0pingping");
+    let more = tokio::time::timeout(Duration::from_millis(1500), client.bytes(9)).await;
+
+    assert!(more.is_err(), "the connection was ended: {more:?}");
+    client.send(get(3)).await;
+    answered(&mut client).await;
+}
+
+/// Reads frames up to the HEADERS of a response.
+async fn answered(client: &mut Client) {
+    loop {
+        let frame = client.bytes(9).await;
+        client.bytes(u32::from_be_bytes([0, frame[0], frame[1], frame[2]]) as usize).await;
+        if frame[3] == 1 {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_grpc_timeout_bounds_the_call() {
+    let upstream = Upstream::h2c(|_| Reply::hang()).await;
+    let proxy = Proxy::start(&route(&format!("h2c://{}", upstream.addr())));
+    let started = tokio::time::Instant::now();
+
+    let fields = [GRPC[0], GRPC[1], ("grpc-timeout", "300m")];
+    let response = proxy.h2().await.post("http://api.test/pkg.Svc/Call", &fields, b"\0\0\0\0\0").await;
+
+    let took = tokio::time::Instant::now() - started;
+    assert!((Duration::from_millis(250)..Duration::from_secs(3)).contains(&took), "{took:?}");
+    assert_eq!(response.status, 504, "{response:?}");
+    let left = upstream.only().header("grpc-timeout").expect("what is left is sent on").to_owned();
+    assert_ne!(left, "0n");
+}
