@@ -200,6 +200,20 @@ async fn path_and_query_stay_byte_for_byte() {
 }
 
 #[tokio::test]
+async fn an_empty_path_becomes_a_slash() {
+    let upstream = Upstream::fixed("").await;
+    let proxy = Proxy::start(&to(&upstream));
+    let mut client = proxy.client().await;
+
+    for target in [upstream.url(""), upstream.url("?q=1"), "http://api.test".into(), "http://api.test?q=1".into()] {
+        assert_eq!(client.get(&target).await.status, 200, "{target}");
+    }
+
+    let targets: Vec<_> = upstream.requests().into_iter().map(|seen| seen.target).collect();
+    assert_eq!(targets, ["/", "/?q=1", "/", "/?q=1"]);
+}
+
+#[tokio::test]
 async fn the_target_beats_host() {
     let upstream = Upstream::fixed("target").await;
     let proxy = Proxy::start(&to(&upstream));
@@ -699,4 +713,34 @@ async fn several_workers_serve_alike() {
 
     assert_eq!(upstream.connections(), 3, "each worker has a pool of its own");
     assert_eq!(proxy.metrics().await.sum("attache_requests_total", &[("code", "200")]), 6.0);
+}
+
+#[tokio::test]
+async fn options_of_the_server_as_a_whole_stays_one() {
+    let upstream = Upstream::fixed("").await;
+    let proxy = Proxy::start(&to(&upstream));
+
+    // The other spelling of RFC 9112 section 3.2.4, an absolute target without a path, reads as `/` before we see it.
+    let response = proxy.client().await.call("OPTIONS", "*", &["Host: api.test"], "").await;
+
+    assert_eq!((response.status, upstream.only().target.as_str()), (200, "*"));
+}
+
+#[tokio::test]
+async fn connection_close_is_obeyed_on_both_sides() {
+    let upstream = Upstream::http(|_| Reply::ok("x").header("Connection", "close").then(Then::Close)).await;
+    let proxy = Proxy::start("");
+    let mut keeping = proxy.client().await;
+    let mut closing = proxy.client().await;
+
+    for _ in 0..2 {
+        let response = keeping.get(&upstream.url("/")).await;
+        assert_eq!((response.text().as_str(), response.header("connection")), ("x", None));
+    }
+    let response = closing.call("GET", &upstream.url("/"), &["Connection: close"], "").await;
+
+    assert_eq!((response.text().as_str(), response.header("connection")), ("x", Some("close")));
+    assert_eq!(closing.rest().await, b"");
+    assert_eq!(upstream.connections(), 3);
+    assert!(upstream.requests().iter().all(|seen| seen.header("connection").is_none()));
 }

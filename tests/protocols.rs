@@ -8,7 +8,7 @@ use http_body_util::Full;
 use testkit::upstream::Then;
 use testkit::wire::Wire;
 use testkit::{Certs, Client, End, Proxy, Reply, Upstream};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const GRPC: &[(&str, &str)] = &[("content-type", "application/grpc"), ("te", "trailers")];
 
@@ -584,4 +584,107 @@ async fn a_grpc_timeout_bounds_the_call() {
     assert_eq!(response.status, 504, "{response:?}");
     let left = upstream.only().header("grpc-timeout").expect("what is left is sent on").to_owned();
     assert_ne!(left, "0n");
+}
+
+#[tokio::test]
+async fn an_http2_client_may_open_a_tunnel() {
+    let upstream = Upstream::raw(echo).await;
+    let proxy = Proxy::start(PORTS);
+    let mut client = proxy.h2().await;
+
+    let mut tunnel = client.tunnel(&upstream.addr().to_string()).await;
+    tunnel.write_all(b"\0\x01ping").await.expect("written");
+    tunnel.shutdown().await.expect("half-closed");
+    let mut heard = Vec::new();
+    testkit::within("the echo", tunnel.read_to_end(&mut heard)).await.expect("read");
+
+    assert_eq!(heard, b"\0\x01pingbye");
+    let refused = client.connect_to("169.254.169.254:443").await;
+    assert_eq!(refused.status, 403);
+}
+
+#[tokio::test]
+async fn a_grpc_stream_flows_both_ways_at_once() {
+    let upstream = Upstream::h2_echo().await;
+    let proxy = Proxy::start(&route(&format!("h2c://{}", upstream.addr())));
+    let mut client = proxy.h2().await;
+
+    let (mut say, mut hear) = client.stream("http://api.test/pkg.Svc/Chat", GRPC).await;
+    for message in [&b"\0\0\0\0\x01a"[..], b"\0\0\0\0\x01b", b"\0\0\0\0\x01c"] {
+        say.send_data(Bytes::from_static(message)).await.expect("sent");
+        // Each answer comes before the next question is asked.
+        assert_eq!(hear.message(message.len()).await, message);
+    }
+    drop(say);
+
+    assert_eq!(hear.trailers().await, [("grpc-status".to_owned(), "0".to_owned())]);
+}
+
+#[tokio::test]
+async fn grpc_needs_http2_of_an_encrypted_upstream() {
+    let certs = Certs::default();
+    let upstream = Upstream::tls(certs.server("127.0.0.1", &["http/1.1"]), |_| Reply::ok("no")).await;
+    let yaml = route(&format!("https://{}", upstream.addr()));
+    let proxy = Proxy::start(&format!("{yaml}    tls: {{ ca: {} }}\n    retry: false\n", certs.ca()));
+
+    let response = proxy.h2().await.post("http://api.test/pkg.Svc/Call", GRPC, b"\0\0\0\0\0").await;
+
+    assert_eq!((response.status, upstream.count()), (502, 0), "{response:?}");
+}
+
+#[tokio::test]
+async fn a_websocket_to_an_encrypted_upstream_uses_http1_beside_http2() {
+    let certs = Certs::default();
+    let upstream = Upstream::tls(certs.server("127.0.0.1", &["h2", "http/1.1"]), |seen| {
+        if seen.target == "/chat" { Reply::raw(SWITCHED).then(Then::Echo) } else { Reply::ok("plain") }
+    })
+    .await;
+    let yaml = route(&format!("https://{}", upstream.addr()));
+    let proxy = Proxy::start(&format!("{yaml}    tls: {{ ca: {} }}\n", certs.ca()));
+    assert_eq!(proxy.get("http://api.test/").await.text(), "plain");
+    let mut client = proxy.client().await;
+
+    let switched = client.call("GET", "http://api.test/chat", UPGRADE, "").await;
+    client.send(b"\x81\x85\0\0\0\0hello").await;
+
+    assert_eq!((switched.status, client.bytes(11).await), (101, b"\x81\x85\0\0\0\0hello".to_vec()));
+    assert_eq!(proxy.get("http://api.test/").await.text(), "plain");
+    let versions: Vec<_> = upstream.requests().into_iter().map(|seen| seen.version).collect();
+    assert_eq!((versions, upstream.connections()), (vec!["HTTP/2".into(), "HTTP/1.1".into(), "HTTP/2".to_owned()], 2));
+}
+
+#[tokio::test]
+async fn a_websocket_inside_a_tunnel_to_port_80_is_relayed() {
+    let upstream = Upstream::http(|_| Reply::raw(SWITCHED).then(Then::Echo)).await;
+    let proxy = Proxy::start(&route(&format!("http://{}", upstream.addr())));
+    let mut client = proxy.client().await.tunnel("api.test:80").await;
+
+    let switched = client.call("GET", "/chat", &[&["Host: api.test"], UPGRADE].concat(), "").await;
+    client.send(b"\x81\x80\0\0\0\0").await;
+
+    assert_eq!((switched.status, client.bytes(6).await), (101, b"\x81\x80\0\0\0\0".to_vec()));
+}
+
+#[tokio::test]
+async fn a_refused_websocket_is_an_ordinary_answer() {
+    let upstream = Upstream::http(|_| Reply::status(403).body("no")).await;
+    let proxy = Proxy::start("");
+    let mut client = proxy.client().await;
+
+    for _ in 0..2 {
+        let response = client.call("GET", &upstream.url("/"), UPGRADE, "").await;
+        assert_eq!((response.status, response.text().as_str(), response.header("upgrade")), (403, "no", None));
+    }
+}
+
+#[tokio::test]
+async fn an_http2_upload_that_lies_about_its_length_is_never_complete_for_the_upstream() {
+    let upstream = Upstream::fixed("").await;
+    let proxy = Proxy::start(&route(&format!("http://{}", upstream.addr())));
+    let request = Request::post("http://api.test/").header("content-length", "10");
+
+    let outcome = proxy.h2().await.try_send(request.body(Full::from("abc")).expect("a request")).await;
+
+    assert!(outcome.is_err() || outcome.is_ok_and(|response| response.status >= 400));
+    assert!(upstream.requests().iter().all(|seen| !seen.whole), "{:?}", upstream.requests());
 }
