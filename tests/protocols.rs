@@ -688,3 +688,22 @@ async fn an_http2_upload_that_lies_about_its_length_is_never_complete_for_the_up
     assert!(outcome.is_err() || outcome.is_ok_and(|response| response.status >= 400));
     assert!(upstream.requests().iter().all(|seen| !seen.whole), "{:?}", upstream.requests());
 }
+
+#[tokio::test]
+async fn an_http2_upload_that_is_reset_is_never_complete_for_the_upstream() {
+    // NO_ERROR, which looks like an end, and CANCEL.
+    for code in [0, 8] {
+        let upstream = Upstream::fixed("").await;
+        let proxy = Proxy::start(&route(&format!("http://{}", upstream.addr())));
+        let mut client = proxy.client().await;
+
+        // SETTINGS, HEADERS of POST http://api.test/, DATA without END_STREAM, and a reset.
+        client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+        client.send(b"\0\0\x0d\x01\x04\0\0\0\x01\x83\x86\x84\x41\x08api.test\0\0\x03\0\0\0\0\0\x01abc").await;
+        upstream.until("the head", |record| record.requests.len() == 1).await;
+        client.send([&b"\0\0\x04\x03\0\0\0\0\x01\0\0\0"[..], &[code]].concat()).await;
+
+        upstream.until("its connection is closed", |record| record.open == 0).await;
+        assert!(!upstream.only().whole, "{code}");
+    }
+}
