@@ -10,8 +10,8 @@ use std::process::Command;
 
 /// Which of our crates each may use. A crate that is not listed is an error, so a new one is placed before it is used.
 ///
-/// The binary needs more than `proxy`: `config` (it loads, checks and prints configurations) and `exchange` (the clock and
-/// the I/O type of the demo). It reaches the other crates only through `proxy`.
+/// The binary needs more than `proxy`: `config` (it loads, checks and prints configurations), `telemetry` (it starts the
+/// messages), `exchange` (the clock), and `upstream` (`check --online` connects as the proxy would).
 const LAYERS: &[(&str, &[&str])] = &[
     ("attache", &["config", "exchange", "proxy"]),
     ("proxy", &["config", "exchange", "middleware", "policy", "telemetry", "upstream"]),

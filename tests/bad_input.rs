@@ -4,6 +4,7 @@
 //! the file descriptors are those of the start. Memory is what the kernel counts as resident; where few connections are
 //! open, without the pages of the binary itself (8 to 9 MiB of the release build, 25 MiB of a debug build, whatever the
 //! input). With 10,000 connections all of it counts.
+#![allow(clippy::print_stdout, reason = "what was measured belongs to the result")]
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -162,10 +163,9 @@ async fn garbage_is_refused_or_cut_within_the_limits() {
 async fn a_request_with_wrong_bytes_gets_one_whole_answer_or_none() {
     let scene = Scene::new("deny").await;
     let mut rng = fastrand::Rng::with_seed(12);
-    let whole =
-        format!("POST http://ok.test/a?b=c HTTP/1.1\r\nhost: ok.test\r\ncontent-length: 4\r\nx-a: b\r\n\r\nbody");
+    let whole = "POST http://ok.test/a?b=c HTTP/1.1\r\nhost: ok.test\r\ncontent-length: 4\r\nx-a: b\r\n\r\nbody";
     let mutated = (0..500).map(|_| {
-        let mut bytes = whole.clone().into_bytes();
+        let mut bytes = whole.as_bytes().to_vec();
         for _ in 0..rng.usize(1..6) {
             let at = rng.usize(..bytes.len());
             match rng.u8(..3) {
@@ -187,6 +187,28 @@ async fn a_request_with_wrong_bytes_gets_one_whole_answer_or_none() {
     }
     println!("{statuses:?}");
     assert!(statuses.contains_key(&Some(400)) && statuses.contains_key(&Some(200)));
+
+    scene.survived(AT_ONCE).await;
+}
+
+#[tokio::test]
+async fn http2_that_is_garbage_or_stops_is_ended_within_the_limits() {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+    let scene = Scene::new("deny").await;
+    let mut rng = fastrand::Rng::with_seed(13);
+    let mut sent = vec![PREFACE.to_vec(), [PREFACE, SETTINGS].concat(), [PREFACE, SETTINGS, &[0, 0]].concat()];
+    for number in 0..100 {
+        let garbage: Vec<u8> = (0..rng.usize(1..500)).map(|_| rng.u8(..)).collect();
+        let settings = if number % 2 == 0 { SETTINGS } else { &[] };
+        sent.push([PREFACE, settings, &garbage].concat());
+    }
+
+    for (sent, heard) in speak_each(scene.proxy.listen, sent, Manner::Stall).await {
+        assert!(heard.ended && heard.took < LIMIT + SLACK, "{:?}: {sent:02x?}", heard.took);
+        // Frames or nothing: never a text.
+        assert_eq!(heard.status(), None, "{sent:02x?}");
+    }
 
     scene.survived(AT_ONCE).await;
 }

@@ -1,6 +1,7 @@
 //! Prints what `cargo test` does not run. It has no test harness, so that its text is seen when all is well.
 //!
 //! It fails when a suite it names is not there.
+#![expect(clippy::print_stdout, reason = "printing is what it is for")]
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let path = std::env::var_os("PATH").unwrap_or_default();
     let mut code = ExitCode::SUCCESS;
     let mut text =
         String::from("\nleft out by `cargo test`: the crates' own tests, unless --workspace is given, and\n");
@@ -31,6 +33,10 @@ fn main() -> ExitCode {
             text.push_str(&format!("  {:18} IS NOT THERE\n", ""));
             code = ExitCode::FAILURE;
         }
+    }
+    let on_path = |name: &str| std::env::split_paths(&path).any(|directory| directory.join(name).is_file());
+    if !on_path("script") {
+        text.push_str("  the live demo      of tests/cli.rs: needs script(1), which is not on this machine\n");
     }
     text.push_str("tests/all runs everything but the last, and installs what that needs where it may\n\n");
     print!("{text}");

@@ -1,4 +1,5 @@
 //! A new configuration under load, and the end under load: nothing that was promised is lost.
+#![allow(clippy::panic, reason = "a failed expectation fails the test")]
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -433,7 +434,7 @@ async fn term_under_load_cuts_no_response_and_the_ports_are_free_at_once() {
     }
     println!("TERM: exit {status} after {took:.1?}; {whole} whole, {unanswered} unanswered, {cut} cut");
     assert_eq!(cut, 0);
-    assert!(unanswered <= CONNECTIONS * 2, "at most the one that each connection had just sent: {unanswered}");
+    assert_eq!(unanswered, 0, "what was sent before the end was announced is answered");
     assert_eq!(status.code(), Some(0));
     assert!(took < Duration::from_secs(3), "{took:?}");
     assert_eq!(again.listen, to);

@@ -1,6 +1,7 @@
 //! The real binary as a child process: on free ports, asked over admin, signalled by pid, killed when dropped.
 //!
 //! `ATTACHE_BIN` names another binary than the one that cargo built with the tests, such as a release build.
+#![allow(clippy::panic, reason = "a failed expectation fails the test that has it")]
 
 use std::collections::BTreeMap;
 use std::future::Future;

@@ -12,6 +12,7 @@ use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use telemetry::metrics::{Proto, Rejection, Side};
 use tokio::io::AsyncWriteExt;
+use tokio::time::Sleep;
 
 use super::drain::Mode;
 use super::io::Timed;
@@ -29,6 +30,9 @@ const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 const SEND_BUFFER: usize = 128 * 1024;
 /// Streams reset by the peer before we took them, and by us for its errors.
 const RESETS: usize = 32;
+/// A draining HTTP/1 connection between two requests stays this long: what the client has just sent is served, with
+/// `Connection: close`, where closing at once would answer it with a reset. HTTP/2 has GOAWAY for that.
+const QUIET: Duration = Duration::from_millis(100);
 /// For the last words to a client that is cut off.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -49,7 +53,7 @@ pub async fn serve(io: Io, entry: Entry, worker: Arc<Worker>) {
         biased;
         sniffed = tokio::time::timeout(limits.first_byte, sniff::sniff(io)) => sniffed,
         // Nothing was asked yet, so nothing is in flight.
-        () = drain.reached(Mode::Draining) => return,
+        () = async { drain.reached(Mode::Draining).await; tokio::time::sleep(QUIET).await } => return,
     };
     let sniffed = match sniffed {
         Err(_) => return worker.stats().connection_rejected(Rejection::SniffTimeout),
@@ -142,10 +146,18 @@ enum Watched {
 /// Drives a connection until it ends or is told to.
 async fn watched<C: Graceful>(connection: &mut C, pulse: &Pulse) -> Watched {
     let mut known = Order::None;
+    let mut quiet: Option<Pin<Box<Sleep>>> = None;
     poll_fn(|cx| {
         loop {
             if let Poll::Ready(ended) = connection.poll_end(cx) {
                 return Poll::Ready(Watched::Ended(ended));
+            }
+            if let Some(timer) = &mut quiet
+                && (pulse.phase() == Phase::Busy || timer.as_mut().poll(cx).is_ready())
+            {
+                connection.finish();
+                quiet = None;
+                continue;
             }
             match pulse.poll_order(known, cx) {
                 Poll::Pending => return Poll::Pending,
@@ -153,7 +165,7 @@ async fn watched<C: Graceful>(connection: &mut C, pulse: &Pulse) -> Watched {
                 Poll::Ready(Order::Overstayed) => return Poll::Ready(Watched::Overstayed),
                 Poll::Ready(Order::Stop) => return Poll::Ready(Watched::Stopped),
                 Poll::Ready(order) => {
-                    connection.finish();
+                    quiet = Some(Box::pin(tokio::time::sleep(C::QUIET)));
                     known = order;
                 }
             }
@@ -164,6 +176,9 @@ async fn watched<C: Graceful>(connection: &mut C, pulse: &Pulse) -> Watched {
 
 /// A server connection of hyper's, of either version.
 trait Graceful {
+    /// Between the order to drain and the end of a connection on which nothing runs.
+    const QUIET: Duration;
+
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>>;
 
     /// Ends after what runs.
@@ -171,6 +186,8 @@ trait Graceful {
 }
 
 impl Graceful for http1::UpgradeableConnection<TokioIo<Timed>, Edge> {
+    const QUIET: Duration = QUIET;
+
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
         Pin::new(self).poll(cx)
     }
@@ -181,6 +198,8 @@ impl Graceful for http1::UpgradeableConnection<TokioIo<Timed>, Edge> {
 }
 
 impl Graceful for Pin<Box<http2::Connection<TokioIo<Io>, Edge, TokioExecutor>>> {
+    const QUIET: Duration = Duration::ZERO;
+
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
         self.as_mut().poll(cx)
     }
