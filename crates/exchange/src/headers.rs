@@ -114,13 +114,9 @@ pub fn strip(headers: &mut HeaderMap, seen: Seen) -> Stripped {
     }
     let mut named: SmallVec<[HeaderName; 2]> = SmallVec::new();
     let mut upgrade_named = false;
-    if seen.has(Seen::CONNECTION) {
+    if seen.has(Seen::CONNECTION) && !names_nothing(headers) {
         for token in headers.get_all(header::CONNECTION).iter().flat_map(tokens) {
             upgrade_named |= token.eq_ignore_ascii_case("upgrade");
-            // The usual two name nothing that is there.
-            if token.eq_ignore_ascii_case("keep-alive") || token.eq_ignore_ascii_case("close") {
-                continue;
-            }
             if let Ok(name) = HeaderName::from_bytes(token.as_bytes())
                 && !is_end_to_end(&name)
             {
@@ -146,6 +142,14 @@ pub fn strip(headers: &mut HeaderMap, seen: Seen) -> Stripped {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
     said
+}
+
+/// `Connection` is the usual `keep-alive` or `close` alone.
+fn names_nothing(headers: &HeaderMap) -> bool {
+    let usual = headers.get(header::CONNECTION).is_some_and(|value| {
+        value.as_bytes().eq_ignore_ascii_case(b"keep-alive") || value.as_bytes().eq_ignore_ascii_case(b"close")
+    });
+    usual && headers.len() == headers.keys_len()
 }
 
 /// Appends our pseudonym to `Via` (RFC 9110 section 7.6.3).

@@ -4,7 +4,7 @@ mod connect;
 mod finish;
 mod normal;
 
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use exchange::body::Side;
@@ -65,19 +65,29 @@ impl Edge {
         match found {
             Err(error) => ResponseFuture::ready(Ok(leave.refused(error))),
             Ok(_) if leave.exchange.head.door == Door::Connect => ResponseFuture::new(connect::serve(leave, request)),
-            Ok(stack) => ResponseFuture::new(pass(leave, stack, request)),
+            Ok(stack) => {
+                // Called here rather than in the future: a request in it would be copied with it.
+                match catch_unwind(AssertUnwindSafe(|| stack.service.call(request))) {
+                    Ok(answering) => ResponseFuture::new(pass(leave, answering)),
+                    Err(_) => ResponseFuture::ready(Ok(leave.refused(panicked()))),
+                }
+            }
         }
     }
 }
 
 /// Through the stack and out again.
-async fn pass(leave: finish::Leave, stack: Arc<Stack>, request: Request<Body>) -> Result<Response<Body>, Error> {
-    let outcome = AssertUnwindSafe(stack.service.call(request)).catch_unwind().await;
+async fn pass(leave: finish::Leave, answering: ResponseFuture) -> Result<Response<Body>, Error> {
+    let outcome = AssertUnwindSafe(answering).catch_unwind().await;
     Ok(match outcome {
         Ok(Ok(response)) => leave.answered(response),
         Ok(Err(error)) => leave.refused(error),
-        Err(_) => leave.refused(Error::new(ErrorKind::Internal).with_detail("a panic was caught; please report it")),
+        Err(_) => leave.refused(panicked()),
     })
+}
+
+fn panicked() -> Error {
+    Error::new(ErrorKind::Internal).with_detail("a panic was caught; please report it")
 }
 
 fn find(site: &Site, head: &Head, request: &Request<Body>, named: Option<usize>) -> Result<Arc<Stack>, Error> {

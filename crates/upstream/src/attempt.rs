@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use exchange::body::Side;
 use exchange::io::Tunnel;
-use exchange::{Body, Error, Sent, clock};
+use exchange::{Body, Error, ErrorKind, ResponseFuture, Sent, clock};
 use http::{Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use policy::Tick;
@@ -24,7 +24,7 @@ use policy::breaker::{self, Admission};
 pub(crate) use self::flight::Flight;
 use crate::connect::Flavour;
 use crate::endpoint::Endpoint;
-use crate::pool::{Lease, Want};
+use crate::pool::{Lease, Sending, Want};
 
 /// Stale connections that may be met before a fresh one is dialed.
 const MAX_STALE: usize = 2;
@@ -47,11 +47,41 @@ pub(crate) fn admit(endpoint: Endpoint, breaker: Option<&breaker::Params>, now: 
 
 /// Performs the attempt.
 ///
+/// On an idle connection the request is handed over at once and nothing of it stays here: what a future holds is
+/// copied whenever the future moves, and a request is large. A dial is rare, and its future larger still.
+///
 /// Cancel-safe: dropped, it closes or resets what it had sent and releases what it held.
-pub(crate) async fn perform(mut flight: Flight, request: Request<Body>) -> Result<Response<Body>, Error> {
+pub(crate) fn perform(mut flight: Flight, mut request: Request<Body>) -> ResponseFuture {
+    if request.method() == Method::CONNECT {
+        return ResponseFuture::new(bounded(flight, async |flight: &mut Flight| tunnel(flight).await));
+    }
+    let want = want(&flight);
+    let uploaded = flight::watch_upload(request.body_mut());
+    match flight.pool().idle_one(want, flight.started()) {
+        Some(lease) => {
+            let sent = hand_over(&mut flight, lease, request);
+            ResponseFuture::new(bounded(flight, async move |flight: &mut Flight| {
+                match answer(flight, sent, &uploaded).await {
+                    Ok(answer) => Ok(answer),
+                    Err(Unsent::Failed(error)) => Err(error),
+                    Err(Unsent::Stale(request)) => Box::pin(dial(flight, want, request, uploaded, 1)).await,
+                }
+            }))
+        }
+        None => ResponseFuture::new(bounded(flight, async move |flight: &mut Flight| {
+            Box::pin(dial(flight, want, request, uploaded, 0)).await
+        })),
+    }
+}
+
+/// Runs an attempt under its limit and hands on what came of it.
+async fn bounded(
+    mut flight: Flight,
+    attempt: impl AsyncFnOnce(&mut Flight) -> Result<Answer, Error>,
+) -> Result<Response<Body>, Error> {
     let (limit, over) = flight.limit();
     let outcome = match limit {
-        Some(at) => match tokio::time::timeout_at(clock::instant(at), send(&mut flight, request)).await {
+        Some(at) => match tokio::time::timeout_at(clock::instant(at), attempt(&mut flight)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(Error::new(over).with_sent(flight.sent()).with_detail(format!(
                 "{} did not answer within {} ms",
@@ -59,7 +89,7 @@ pub(crate) async fn perform(mut flight: Flight, request: Request<Body>) -> Resul
                 at.since(flight.started()).as_millis()
             ))),
         },
-        None => send(&mut flight, request).await,
+        None => attempt(&mut flight).await,
     };
     match outcome {
         Ok(answer) => Ok(flight.answered(answer)),
@@ -77,54 +107,95 @@ struct Answer {
     uploaded: Option<Arc<AtomicBool>>,
 }
 
-async fn send(flight: &mut Flight, mut request: Request<Body>) -> Result<Answer, Error> {
-    if request.method() == Method::CONNECT {
-        return Box::pin(tunnel(flight)).await;
-    }
+/// A request on its way.
+struct OnWire {
+    lease: Lease,
+    sending: Sending,
+}
+
+/// Why there is no answer.
+enum Unsent {
+    /// The connection was stale; the request is as it was.
+    Stale(Request<Body>),
+    /// For good.
+    Failed(Error),
+}
+
+fn want(flight: &Flight) -> Want {
     let head = &flight.exchange().head;
-    let want = Want {
+    Want {
         h2: head.version == http::Version::HTTP_2,
         grpc: head.grpc,
         upgrade: head.upgrade,
         local: head.client.local,
         within: flight.connect_timeout(),
-    };
-    let uploaded = flight::watch_upload(request.body_mut());
-    let mut stale = 0;
+    }
+}
+
+/// Gives the request the form of the connection and sends it.
+fn hand_over(flight: &mut Flight, mut lease: Lease, mut request: Request<Body>) -> OnWire {
+    wire::dress(&mut request, lease.is_h2(), flight.pool().destination().tls.is_some());
+    flight.sending(lease.reused);
+    let sending = lease.send(request);
+    OnWire { lease, sending }
+}
+
+async fn answer(flight: &mut Flight, sent: OnWire, uploaded: &Option<Arc<AtomicBool>>) -> Result<Answer, Unsent> {
+    let OnWire { lease, sending } = sent;
+    match sending.await {
+        Ok(response) => {
+            let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+            let mut response = response.map(|body| Body::incoming(body, Side::Upstream));
+            wire::undress(&mut response);
+            if !response.body().is_end_stream() {
+                if lease.is_h2() && uploaded.as_ref().is_none_or(|done| done.load(Relaxed)) {
+                    response.body_mut().set_flagged();
+                }
+                response.body_mut().set_idle(flight.idle_timeout(), Side::Upstream);
+            }
+            Ok(Answer { response, lease: (!upgraded).then_some(lease), uploaded: uploaded.clone() })
+        }
+        Err(mut error) => match error.take_message() {
+            Some(unsent) => {
+                lease.retire();
+                if lease.reused {
+                    return Err(Unsent::Stale(unsent));
+                }
+                let error = failure::of(error.into_error(), flight.exchange());
+                Err(Unsent::Failed(error.with_sent(Sent::Nothing)))
+            }
+            None => Err(Unsent::Failed(failure::of(error.into_error(), flight.exchange()))),
+        },
+    }
+}
+
+/// The way without an idle connection, or after one that was stale.
+async fn dial(
+    flight: &mut Flight,
+    want: Want,
+    mut request: Request<Body>,
+    uploaded: Option<Arc<AtomicBool>>,
+    mut stale: usize,
+) -> Result<Answer, Error> {
     loop {
         let now = if stale == 0 { flight.started() } else { clock::now() };
-        let mut lease = if stale < MAX_STALE {
+        let lease = if stale < MAX_STALE {
             flight.pool().lease(want, now).await?
         } else {
             flight.pool().lease_fresh(want, now).await?
         };
-        wire::dress(&mut request, lease.is_h2(), flight.pool().destination().tls.is_some());
-        flight.sending(lease.reused);
-        match lease.send(request).await {
-            Ok(response) => {
-                let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-                let mut response = response.map(|body| Body::incoming(body, Side::Upstream));
-                wire::undress(&mut response);
-                if !response.body().is_end_stream() {
-                    if lease.is_h2() && uploaded.as_ref().is_none_or(|done| done.load(Relaxed)) {
-                        response.body_mut().set_flagged();
-                    }
-                    response.body_mut().set_idle(flight.idle_timeout(), Side::Upstream);
-                }
-                return Ok(Answer { response, lease: (!upgraded).then_some(lease), uploaded });
+        let sent = hand_over(flight, lease, request);
+        match answer(flight, sent, &uploaded).await {
+            Ok(answer) => return Ok(answer),
+            Err(Unsent::Failed(error)) => return Err(error),
+            Err(Unsent::Stale(_)) if stale > MAX_STALE => {
+                let error = Error::new(ErrorKind::ClosedEarly);
+                return Err(error.with_detail("every connection closed before the request was on it"));
             }
-            Err(mut error) => match error.take_message() {
-                Some(unsent) if lease.reused && stale <= MAX_STALE => {
-                    lease.retire();
-                    request = unsent;
-                    stale += 1;
-                }
-                Some(_) => {
-                    lease.retire();
-                    return Err(failure::of(error.into_error(), flight.exchange()).with_sent(Sent::Nothing));
-                }
-                None => return Err(failure::of(error.into_error(), flight.exchange())),
-            },
+            Err(Unsent::Stale(unsent)) => {
+                request = unsent;
+                stale += 1;
+            }
         }
     }
 }

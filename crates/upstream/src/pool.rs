@@ -17,7 +17,7 @@ use exchange::{Error, ErrorKind};
 use policy::Tick;
 use policy::inflight::Inflight;
 
-pub(crate) use self::lease::Lease;
+pub(crate) use self::lease::{Lease, Sending};
 use crate::connect::{Alpn, Connected, Destination, Flavour};
 use crate::endpoint::{Context, Key, Protocol, State};
 
@@ -123,31 +123,26 @@ impl Pool {
     ///
     /// Cancel-safe: a dial given up closes its socket.
     pub(crate) async fn lease(self: &Arc<Self>, want: Want, now: Tick) -> Result<Lease, Error> {
-        let flavour = self.flavour(want);
-        match self.idle_one(flavour, now) {
+        match self.idle_one(want, now) {
             Some(lease) => Ok(lease),
-            // Boxed: a dial is rare and its future large, and every request would carry it along.
-            None => Box::pin(self.lease_new(flavour, want, now)).await,
+            None => self.lease_fresh(want, now).await,
         }
     }
 
-    fn idle_one(self: &Arc<Self>, flavour: Flavour, now: Tick) -> Option<Lease> {
-        match flavour {
+    /// A connection that is there.
+    pub(crate) fn idle_one(self: &Arc<Self>, want: Want, now: Tick) -> Option<Lease> {
+        match self.flavour(want) {
             Flavour::H1 => Some(Lease::h1(Arc::clone(self), self.h1.take(&self.limits, now)?, true)),
             Flavour::H2 | Flavour::Auto => Some(Lease::h2(Arc::clone(self), self.h2.take(&self.limits, now)?, true)),
         }
     }
 
-    async fn lease_new(self: &Arc<Self>, flavour: Flavour, want: Want, now: Tick) -> Result<Lease, Error> {
-        match flavour {
-            Flavour::H1 => self.dial(Flavour::H1, want, now).await,
-            Flavour::H2 | Flavour::Auto => self.lease_shared(flavour, want, now).await,
-        }
-    }
-
     /// A connection of its own, never an idle one: after an idle one turned out to be stale.
     pub(crate) async fn lease_fresh(self: &Arc<Self>, want: Want, now: Tick) -> Result<Lease, Error> {
-        Box::pin(self.lease_new(self.flavour(want), want, now)).await
+        match self.flavour(want) {
+            Flavour::H1 => self.dial(Flavour::H1, want, now).await,
+            flavour => self.lease_shared(flavour, want, now).await,
+        }
     }
 
     fn flavour(&self, want: Want) -> Flavour {

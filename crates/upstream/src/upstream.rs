@@ -61,7 +61,7 @@ impl Upstream {
         match self.admit(&exchange, now) {
             Ok(endpoint) => {
                 let flight = Flight::new(endpoint, Arc::clone(&self.params), exchange, now);
-                ResponseFuture::new(attempt::perform(flight, request))
+                attempt::perform(flight, request)
             }
             Err(error) => ResponseFuture::refuse(error),
         }

@@ -1,5 +1,6 @@
 //! The right to send one request on one connection.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use exchange::Body;
@@ -9,6 +10,9 @@ use hyper::client::conn::TrySendError;
 use policy::Tick;
 
 use super::{Pool, h1, h2};
+
+/// A response to come, or the request back if provably none of it was written.
+pub(crate) type Sending = Pin<Box<dyn Future<Output = Result<Response<Incoming>, TrySendError<Request<Body>>>> + Send>>;
 
 /// A leased connection. Dropped, it closes (HTTP/1.1) or frees its stream (HTTP/2).
 pub(crate) struct Lease {
@@ -38,13 +42,12 @@ impl Lease {
     }
 
     /// Sends; the error holds the request if provably none of it was written.
-    pub(crate) async fn send(
-        &mut self,
-        request: Request<Body>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<Body>>> {
+    ///
+    /// Boxed here, so that it is moved as a pointer: the future of hyper's has room for the whole request.
+    pub(crate) fn send(&mut self, request: Request<Body>) -> Sending {
         match &mut self.connection {
-            Connection::H1(connection) => connection.sender.try_send_request(request).await,
-            Connection::H2(stream) => stream.sender.try_send_request(request).await,
+            Connection::H1(connection) => Box::pin(connection.sender.try_send_request(request)),
+            Connection::H2(stream) => Box::pin(stream.sender.try_send_request(request)),
         }
     }
 

@@ -149,8 +149,7 @@ fn metadata_names_are_refused_before_they_resolve() {
     let plain = guard(vec![], vec![]);
     let opened = guard(vec![], vec![exact("metadata.google.internal")]);
 
-    for text in ["metadata.google.internal", "METADATA.google.internal.", "metadata.goog"]
-    {
+    for text in ["metadata.google.internal", "METADATA.google.internal.", "metadata.goog"] {
         let kind = plain.check_host(&name(text), 80).err().map(|error| error.kind);
         assert_eq!(kind, BLOCKED, "{text}");
     }
