@@ -1,6 +1,7 @@
 //! The ways in, and what happens to a request and its response on the way through.
 
-use testkit::{Certs, Client, End, Proxy, Reply, Upstream};
+use testkit::upstream::Then;
+use testkit::{Certs, Client, End, Proxy, Reply, Upstream, eventually};
 
 /// A route for `api.test` that leads to an upstream.
 fn to(upstream: &Upstream) -> String {
@@ -196,6 +197,20 @@ async fn path_and_query_stay_byte_for_byte() {
 
     let targets: Vec<_> = upstream.requests().into_iter().map(|seen| seen.target).collect();
     assert_eq!(targets, paths);
+}
+
+#[tokio::test]
+async fn an_empty_path_becomes_a_slash() {
+    let upstream = Upstream::fixed("").await;
+    let proxy = Proxy::start(&to(&upstream));
+    let mut client = proxy.client().await;
+
+    for target in [upstream.url(""), upstream.url("?q=1"), "http://api.test".into(), "http://api.test?q=1".into()] {
+        assert_eq!(client.get(&target).await.status, 200, "{target}");
+    }
+
+    let targets: Vec<_> = upstream.requests().into_iter().map(|seen| seen.target).collect();
+    assert_eq!(targets, ["/", "/?q=1", "/", "/?q=1"]);
 }
 
 #[tokio::test]
@@ -563,4 +578,169 @@ async fn conflicting_framing_never_reaches_an_upstream_twice() {
     // RFC 9112 section 6.1 allows an error as well as the chunked reading, and nothing else.
     assert!(both.status == 400 || both.text() == "hello", "{both:?}");
     assert!(upstream.requests().iter().all(|seen| seen.headers("content-length").len() <= 1));
+}
+
+#[tokio::test]
+async fn announced_trailers_are_passed_on() {
+    let upstream = Upstream::http(|_| Reply::chunked(&["abc"]).header("Trailer", "X-Sum").trailer("X-Sum", "9")).await;
+    let proxy = Proxy::start("");
+
+    let response = proxy.call("GET", &upstream.url("/"), &["TE: trailers"], "").await;
+
+    assert_eq!((response.text().as_str(), response.end), ("abc", End::Whole));
+    let trailers: Vec<_> = response.trailers.iter().map(|(name, value)| (name.to_lowercase(), value.clone())).collect();
+    assert_eq!(trailers, [("x-sum".to_owned(), "9".to_owned())]);
+}
+
+#[tokio::test]
+async fn a_body_that_ends_with_the_connection_is_whole_for_the_client() {
+    let upstream = Upstream::http(|_| Reply::raw("HTTP/1.0 200 OK\r\n\r\nto the end").then(Then::Close)).await;
+    let proxy = Proxy::start("");
+    let mut client = proxy.client().await;
+
+    for _ in 0..2 {
+        let response = client.get(&upstream.url("/")).await;
+        assert_eq!((response.text().as_str(), response.end), ("to the end", End::Whole));
+    }
+    assert_eq!(upstream.connections(), 2);
+}
+
+#[tokio::test]
+async fn responses_that_have_no_body_end_with_their_head() {
+    let upstream = Upstream::http(|seen| match seen.target.as_str() {
+        "/304" => Reply::status(304).header("ETag", "\"1\"").header("Content-Length", "100"),
+        _ => Reply::status(204),
+    })
+    .await;
+    let proxy = Proxy::start("");
+    let mut client = proxy.client().await;
+
+    for (path, status) in [("/204", 204), ("/304", 304), ("/204", 204)] {
+        let response = client.get(&upstream.url(path)).await;
+        assert_eq!((response.status, response.body.len()), (status, 0));
+        assert_eq!(response.header("transfer-encoding"), None);
+    }
+    assert_eq!(upstream.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_bad_chunk_of_the_client_is_its_own_error() {
+    let upstream = Upstream::fixed("").await;
+    let proxy = Proxy::start("default: { action: pass, breaker: 1 }\n");
+    let mut client = proxy.client().await;
+    let head = format!("POST {} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", upstream.url("/"));
+
+    client.send(format!("{head}5\r\nhello\r\nnot hex\r\n")).await;
+    let response = client.response("POST").await;
+
+    assert_eq!((response.status, response.reason().as_str()), (400, "bad_request"), "{response:?}");
+    assert_eq!(client.rest().await, b"", "what follows cannot be told apart from the body");
+    assert!(upstream.requests().iter().all(|seen| !seen.whole), "never complete for the upstream");
+    assert_eq!(proxy.get(&upstream.url("/")).await.status, 200, "nothing was counted against it");
+}
+
+#[tokio::test]
+async fn an_upload_that_ends_early_is_never_complete_for_the_upstream() {
+    let upstream = Upstream::fixed("").await;
+    let proxy = Proxy::start("default: { action: pass, breaker: 1 }\n");
+    let mut client = proxy.client().await;
+
+    client.send(format!("POST {} HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc", upstream.url("/"))).await;
+    upstream.until("the head", |record| record.requests.len() == 1).await;
+    client.half_close().await;
+
+    upstream.until("its connection is closed", |record| record.open == 0).await;
+    assert!(!upstream.only().whole);
+    assert_eq!(proxy.get(&upstream.url("/")).await.status, 200, "nothing was counted against it");
+    let log = proxy.finish();
+    assert_eq!(log[0]["reason"], "client_gone", "{log:?}");
+}
+
+#[tokio::test]
+async fn a_response_head_too_large_is_the_upstreams_error() {
+    let upstream = Upstream::http(|_| Reply::ok("").header("X-Large", &"a".repeat(100 * 1024))).await;
+    let proxy = Proxy::start("default: { action: pass, retry: false }\n");
+
+    let response = proxy.get(&upstream.url("/")).await;
+
+    assert_eq!((response.status, response.reason().as_str()), (502, "protocol"));
+}
+
+#[tokio::test]
+async fn large_bodies_pass_whole_both_ways() {
+    let upstream = Upstream::http(|seen| Reply::ok(seen.body.clone())).await;
+    let proxy = Proxy::start("");
+    let body: String = (0..3_000_000).map(|index| char::from(b'a' + (index % 23) as u8)).collect();
+
+    let response = proxy.call("POST", &upstream.url("/"), &[], &body).await;
+
+    assert!(response.text() == body, "{} of {} bytes", response.body.len(), body.len());
+}
+
+#[tokio::test]
+async fn connections_beyond_the_limit_are_closed_and_counted() {
+    let upstream = Upstream::fixed("in").await;
+    let proxy = Proxy::start("server: { max_connections: 2 }\n");
+    let (mut first, mut second) = (proxy.client().await, proxy.client().await);
+    assert_eq!(first.get(&upstream.url("/")).await.text(), "in");
+    assert_eq!(second.get(&upstream.url("/")).await.text(), "in");
+
+    let mut third = proxy.client().await;
+
+    assert_eq!(third.rest().await, b"");
+    assert_eq!(proxy.metrics().await.sum("attache_connection_rejected_total", &[("reason", "overloaded")]), 1.0);
+    drop(first);
+    let (proxied, url) = (&proxy, upstream.url("/"));
+    eventually("a free place", || {
+        let url = url.clone();
+        async move { proxied.client().await.try_get(&url).await }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn several_workers_serve_alike() {
+    let upstream = Upstream::fixed("any").await;
+    let proxy = Proxy::start("workers: 3\n");
+
+    let mut clients = Vec::new();
+    for _ in 0..6 {
+        clients.push(proxy.client().await);
+    }
+    for client in &mut clients {
+        assert_eq!(client.get(&upstream.url("/")).await.text(), "any");
+    }
+
+    assert_eq!(upstream.connections(), 3, "each worker has a pool of its own");
+    assert_eq!(proxy.metrics().await.sum("attache_requests_total", &[("code", "200")]), 6.0);
+}
+
+#[tokio::test]
+async fn options_of_the_server_as_a_whole_stays_one() {
+    let upstream = Upstream::fixed("").await;
+    let proxy = Proxy::start(&to(&upstream));
+
+    // The other spelling of RFC 9112 section 3.2.4, an absolute target without a path, reads as `/` before we see it.
+    let response = proxy.client().await.call("OPTIONS", "*", &["Host: api.test"], "").await;
+
+    assert_eq!((response.status, upstream.only().target.as_str()), (200, "*"));
+}
+
+#[tokio::test]
+async fn connection_close_is_obeyed_on_both_sides() {
+    let upstream = Upstream::http(|_| Reply::ok("x").header("Connection", "close").then(Then::Close)).await;
+    let proxy = Proxy::start("");
+    let mut keeping = proxy.client().await;
+    let mut closing = proxy.client().await;
+
+    for _ in 0..2 {
+        let response = keeping.get(&upstream.url("/")).await;
+        assert_eq!((response.text().as_str(), response.header("connection")), ("x", None));
+    }
+    let response = closing.call("GET", &upstream.url("/"), &["Connection: close"], "").await;
+
+    assert_eq!((response.text().as_str(), response.header("connection")), ("x", Some("close")));
+    assert_eq!(closing.rest().await, b"");
+    assert_eq!(upstream.connections(), 3);
+    assert!(upstream.requests().iter().all(|seen| seen.header("connection").is_none()));
 }

@@ -8,7 +8,7 @@ use http_body_util::Full;
 use testkit::upstream::Then;
 use testkit::wire::Wire;
 use testkit::{Certs, Client, End, Proxy, Reply, Upstream};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const GRPC: &[(&str, &str)] = &[("content-type", "application/grpc"), ("te", "trailers")];
 
@@ -535,4 +535,175 @@ async fn an_idle_tunnel_ends_after_its_time() {
     let ended = tokio::time::timeout(Duration::from_secs(5), client.rest()).await;
 
     assert!(ended.is_ok());
+}
+
+#[tokio::test]
+async fn an_http2_connection_between_requests_is_idle_whatever_control_frames_come() {
+    let upstream = Upstream::fixed("").await;
+    let route = route(&format!("http://{}", upstream.addr()));
+    let proxy = Proxy::start(&format!("server: {{ header: 300ms, idle: 60s }}\n{route}"));
+    let mut client = proxy.client().await;
+    // SETTINGS, then HEADERS with END_STREAM and END_HEADERS: GET http://api.test/.
+    let get = |stream: u8| [&b"\0\0\x0d\x01\x05\0\0\0"[..], &[stream], b"\x82\x86\x84\x41\x08api.test"].concat();
+    client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+    client.send(get(1)).await;
+    answered(&mut client).await;
+
+    // PING, and then nothing for longer than a head may take.
+    client.send(b"\0\0\x08\x06\0\0\0\0\0pingping").await;
+    assert_eq!(client.bytes(17).await, b"\0\0\x08\x06\x01\0\0\0\0pingping");
+    let more = tokio::time::timeout(Duration::from_millis(1500), client.bytes(9)).await;
+
+    assert!(more.is_err(), "the connection was ended: {more:?}");
+    client.send(get(3)).await;
+    answered(&mut client).await;
+}
+
+/// Reads frames up to the HEADERS of a response.
+async fn answered(client: &mut Client) {
+    loop {
+        let frame = client.bytes(9).await;
+        client.bytes(u32::from_be_bytes([0, frame[0], frame[1], frame[2]]) as usize).await;
+        if frame[3] == 1 {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_grpc_timeout_bounds_the_call() {
+    let upstream = Upstream::h2c(|_| Reply::hang()).await;
+    let proxy = Proxy::start(&route(&format!("h2c://{}", upstream.addr())));
+    let started = tokio::time::Instant::now();
+
+    let fields = [GRPC[0], GRPC[1], ("grpc-timeout", "300m")];
+    let response = proxy.h2().await.post("http://api.test/pkg.Svc/Call", &fields, b"\0\0\0\0\0").await;
+
+    let took = tokio::time::Instant::now() - started;
+    assert!((Duration::from_millis(250)..Duration::from_secs(3)).contains(&took), "{took:?}");
+    assert_eq!(response.status, 504, "{response:?}");
+    let left = upstream.only().header("grpc-timeout").expect("what is left is sent on").to_owned();
+    assert_ne!(left, "0n");
+}
+
+#[tokio::test]
+async fn an_http2_client_may_open_a_tunnel() {
+    let upstream = Upstream::raw(echo).await;
+    let proxy = Proxy::start(PORTS);
+    let mut client = proxy.h2().await;
+
+    let mut tunnel = client.tunnel(&upstream.addr().to_string()).await;
+    tunnel.write_all(b"\0\x01ping").await.expect("written");
+    tunnel.shutdown().await.expect("half-closed");
+    let mut heard = Vec::new();
+    testkit::within("the echo", tunnel.read_to_end(&mut heard)).await.expect("read");
+
+    assert_eq!(heard, b"\0\x01pingbye");
+    let refused = client.connect_to("169.254.169.254:443").await;
+    assert_eq!(refused.status, 403);
+}
+
+#[tokio::test]
+async fn a_grpc_stream_flows_both_ways_at_once() {
+    let upstream = Upstream::h2_echo().await;
+    let proxy = Proxy::start(&route(&format!("h2c://{}", upstream.addr())));
+    let mut client = proxy.h2().await;
+
+    let (mut say, mut hear) = client.stream("http://api.test/pkg.Svc/Chat", GRPC).await;
+    for message in [&b"\0\0\0\0\x01a"[..], b"\0\0\0\0\x01b", b"\0\0\0\0\x01c"] {
+        say.send_data(Bytes::from_static(message)).await.expect("sent");
+        // Each answer comes before the next question is asked.
+        assert_eq!(hear.message(message.len()).await, message);
+    }
+    drop(say);
+
+    assert_eq!(hear.trailers().await, [("grpc-status".to_owned(), "0".to_owned())]);
+}
+
+#[tokio::test]
+async fn grpc_needs_http2_of_an_encrypted_upstream() {
+    let certs = Certs::default();
+    let upstream = Upstream::tls(certs.server("127.0.0.1", &["http/1.1"]), |_| Reply::ok("no")).await;
+    let yaml = route(&format!("https://{}", upstream.addr()));
+    let proxy = Proxy::start(&format!("{yaml}    tls: {{ ca: {} }}\n    retry: false\n", certs.ca()));
+
+    let response = proxy.h2().await.post("http://api.test/pkg.Svc/Call", GRPC, b"\0\0\0\0\0").await;
+
+    assert_eq!((response.status, upstream.count()), (502, 0), "{response:?}");
+}
+
+#[tokio::test]
+async fn a_websocket_to_an_encrypted_upstream_uses_http1_beside_http2() {
+    let certs = Certs::default();
+    let upstream = Upstream::tls(certs.server("127.0.0.1", &["h2", "http/1.1"]), |seen| {
+        if seen.target == "/chat" { Reply::raw(SWITCHED).then(Then::Echo) } else { Reply::ok("plain") }
+    })
+    .await;
+    let yaml = route(&format!("https://{}", upstream.addr()));
+    let proxy = Proxy::start(&format!("{yaml}    tls: {{ ca: {} }}\n", certs.ca()));
+    assert_eq!(proxy.get("http://api.test/").await.text(), "plain");
+    let mut client = proxy.client().await;
+
+    let switched = client.call("GET", "http://api.test/chat", UPGRADE, "").await;
+    client.send(b"\x81\x85\0\0\0\0hello").await;
+
+    assert_eq!((switched.status, client.bytes(11).await), (101, b"\x81\x85\0\0\0\0hello".to_vec()));
+    assert_eq!(proxy.get("http://api.test/").await.text(), "plain");
+    let versions: Vec<_> = upstream.requests().into_iter().map(|seen| seen.version).collect();
+    assert_eq!((versions, upstream.connections()), (vec!["HTTP/2".into(), "HTTP/1.1".into(), "HTTP/2".to_owned()], 2));
+}
+
+#[tokio::test]
+async fn a_websocket_inside_a_tunnel_to_port_80_is_relayed() {
+    let upstream = Upstream::http(|_| Reply::raw(SWITCHED).then(Then::Echo)).await;
+    let proxy = Proxy::start(&route(&format!("http://{}", upstream.addr())));
+    let mut client = proxy.client().await.tunnel("api.test:80").await;
+
+    let switched = client.call("GET", "/chat", &[&["Host: api.test"], UPGRADE].concat(), "").await;
+    client.send(b"\x81\x80\0\0\0\0").await;
+
+    assert_eq!((switched.status, client.bytes(6).await), (101, b"\x81\x80\0\0\0\0".to_vec()));
+}
+
+#[tokio::test]
+async fn a_refused_websocket_is_an_ordinary_answer() {
+    let upstream = Upstream::http(|_| Reply::status(403).body("no")).await;
+    let proxy = Proxy::start("");
+    let mut client = proxy.client().await;
+
+    for _ in 0..2 {
+        let response = client.call("GET", &upstream.url("/"), UPGRADE, "").await;
+        assert_eq!((response.status, response.text().as_str(), response.header("upgrade")), (403, "no", None));
+    }
+}
+
+#[tokio::test]
+async fn an_http2_upload_that_lies_about_its_length_is_never_complete_for_the_upstream() {
+    let upstream = Upstream::fixed("").await;
+    let proxy = Proxy::start(&route(&format!("http://{}", upstream.addr())));
+    let request = Request::post("http://api.test/").header("content-length", "10");
+
+    let outcome = proxy.h2().await.try_send(request.body(Full::from("abc")).expect("a request")).await;
+
+    assert!(outcome.is_err() || outcome.is_ok_and(|response| response.status >= 400));
+    assert!(upstream.requests().iter().all(|seen| !seen.whole), "{:?}", upstream.requests());
+}
+
+#[tokio::test]
+async fn an_http2_upload_that_is_reset_is_never_complete_for_the_upstream() {
+    // NO_ERROR, which looks like an end, and CANCEL.
+    for code in [0, 8] {
+        let upstream = Upstream::fixed("").await;
+        let proxy = Proxy::start(&route(&format!("http://{}", upstream.addr())));
+        let mut client = proxy.client().await;
+
+        // SETTINGS, HEADERS of POST http://api.test/, DATA without END_STREAM, and a reset.
+        client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+        client.send(b"\0\0\x0d\x01\x04\0\0\0\x01\x83\x86\x84\x41\x08api.test\0\0\x03\0\0\0\0\0\x01abc").await;
+        upstream.until("the head", |record| record.requests.len() == 1).await;
+        client.send([&b"\0\0\x04\x03\0\0\0\0\x01\0\0\0"[..], &[code]].concat()).await;
+
+        upstream.until("its connection is closed", |record| record.open == 0).await;
+        assert!(!upstream.only().whole, "{code}");
+    }
 }

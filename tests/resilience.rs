@@ -719,3 +719,141 @@ async fn an_upstream_that_answers_nonsense_is_a_protocol_error() {
         assert_eq!((response.status, response.reason().as_str()), (502, "protocol"), "{bad:?}");
     }
 }
+
+#[tokio::test]
+async fn an_http2_upstream_that_resets_mid_body_is_a_cut_for_the_client() {
+    let upstream = Upstream::raw(|_, mut wire| async move {
+        let mut bytes = Vec::new();
+        wire.exact(24, &mut bytes).await.expect("a preface");
+        wire.send(b"\0\0\0\x04\0\0\0\0\0").await.expect("settings");
+        loop {
+            bytes.clear();
+            if wire.exact(9, &mut bytes).await.is_err() {
+                return;
+            }
+            let (length, stream) = (u32::from_be_bytes([0, bytes[0], bytes[1], bytes[2]]), bytes[5..9].to_vec());
+            let is_head = bytes[3] == 1;
+            if wire.exact(length as usize, &mut bytes).await.is_err() {
+                return;
+            }
+            if is_head {
+                // HEADERS, DATA `abc`, RST_STREAM with NO_ERROR: it did not end all the same.
+                let head = [&b"\0\0\x01\x01\x04"[..], &stream, b"\x88"].concat();
+                let data = [&b"\0\0\x03\0\0"[..], &stream, b"abc"].concat();
+                let reset = [&b"\0\0\x04\x03\0"[..], &stream, b"\0\0\0\0"].concat();
+                let _ = wire.send([head, data, reset].concat()).await;
+            }
+        }
+    })
+    .await;
+    let proxy = Proxy::start(&api(upstream.addr(), &[]).replace("to: http:", "to: h2c:"));
+
+    let h1 = proxy.client().await.try_get("http://api.test/").await;
+    let request = http::Request::get("http://api.test/").body(Default::default()).expect("a request");
+    let h2 = proxy.h2().await.try_send(request).await;
+
+    assert!(h1.as_ref().is_none_or(|response| response.end == End::Cut), "{h1:?}");
+    assert!(h2.as_ref().map_or(true, |response| response.end == End::Cut), "{h2:?}");
+}
+
+/// Calls whose end is bad trip by their share: their good head has ended the row of failures.
+const SHARE: usize = 20;
+
+#[tokio::test]
+async fn a_grpc_status_in_the_trailers_counts_for_the_breaker() {
+    let upstream = Upstream::h2c(|_| {
+        Reply::ok("\0\0\0\0\0").header("content-type", "application/grpc").trailer("grpc-status", "14")
+    })
+    .await;
+    let proxy = Proxy::start(&api(upstream.addr(), &[]).replace("to: http:", "to: h2c:"));
+    let mut client = proxy.h2().await;
+    let fields = [("content-type", "application/grpc"), ("te", "trailers")];
+
+    for _ in 0..SHARE {
+        assert_eq!(client.post("http://api.test/s.S/C", &fields, b"\0\0\0\0\0").await.trailers.len(), 1);
+    }
+    let fast = client.post("http://api.test/s.S/C", &fields, b"\0\0\0\0\0").await;
+
+    assert_eq!((fast.status, upstream.count()), (503, SHARE), "{fast:?}");
+}
+
+#[tokio::test]
+async fn a_cut_body_counts_for_the_breaker() {
+    let upstream =
+        Upstream::http(|_| Reply::raw("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc").then(Then::Close)).await;
+    let proxy = Proxy::start(&api(upstream.addr(), &[]));
+
+    for _ in 0..SHARE {
+        assert_eq!(proxy.get("http://api.test/").await.end, End::Cut);
+    }
+
+    assert_eq!(proxy.get("http://api.test/").await.status, 503);
+}
+
+#[tokio::test]
+async fn half_open_admits_one_probe_and_three_successes_close_it() {
+    let gate = Gate::default();
+    let held = gate.clone();
+    let upstream = Upstream::http(move |seen| match seen.index {
+        0..2 => Reply::status(500),
+        2 => Reply::ok("probe").after(&held),
+        _ => Reply::ok("good"),
+    })
+    .await;
+    let proxy = Proxy::start(&api(upstream.addr(), &["breaker: { failures: 2, open: 300ms }"]));
+    for _ in 0..2 {
+        assert_eq!(proxy.get("http://api.test/").await.status, 500);
+    }
+    let (proxied, upstreamed) = (&proxy, &upstream);
+
+    let probe = async {
+        eventually("the probe", || async move {
+            let response = proxied.get("http://api.test/").await;
+            (response.status == 200).then_some(response)
+        })
+        .await
+    };
+    let beside = async {
+        upstreamed.until("the probe is there", |record| record.requests.len() == 3).await;
+        let refused = proxied.get("http://api.test/").await;
+        gate.open();
+        refused
+    };
+    let (probe, beside) = tokio::join!(probe, beside);
+
+    assert_eq!((probe.text().as_str(), beside.status, beside.reason().as_str()), ("probe", 503, "breaker_open"));
+    let state = |metrics: testkit::Metrics| metrics.sum("attache_breaker_state", &[]);
+    assert_eq!(state(proxy.metrics().await), 1.0, "half-open after one success");
+    for _ in 0..2 {
+        assert_eq!(proxy.get("http://api.test/").await.text(), "good");
+    }
+    assert_eq!(state(proxy.metrics().await), 0.0);
+}
+
+#[tokio::test]
+async fn a_probe_whose_client_leaves_is_released() {
+    let upstream = Upstream::http(|seen| match seen.index {
+        0 => Reply::status(500),
+        1 => Reply::hang(),
+        _ => Reply::ok("good"),
+    })
+    .await;
+    let proxy = Proxy::start(&api(upstream.addr(), &["breaker: { failures: 1, open: 200ms }"]));
+    assert_eq!(proxy.get("http://api.test/").await.status, 500);
+
+    // Each client sends once and leaves if it is the probe.
+    let (proxied, upstreamed) = (&proxy, &upstream);
+    eventually("the probe hangs", || async move {
+        let mut client = proxied.client().await;
+        client.send("GET http://api.test/ HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        tokio::select! {
+            response = client.response("GET") => { assert_eq!(response.status, 503); None }
+            _ = upstreamed.until("the probe", |record| record.requests.len() == 2) => Some(()),
+        }
+    })
+    .await;
+    upstream.until("the probe is gone", |record| record.open == 0 || record.requests.len() > 2).await;
+
+    eventually("the next probe", || async move { (proxied.get("http://api.test/").await.status == 200).then_some(()) })
+        .await;
+}

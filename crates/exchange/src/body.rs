@@ -51,6 +51,7 @@ pub struct Body {
     kind: Kind,
     guards: SmallVec<[Box<dyn Finish>; 2]>,
     idle: Option<Idle>,
+    flagged: bool,
 }
 
 enum Kind {
@@ -81,7 +82,7 @@ struct Idle {
 impl Body {
     /// No body.
     pub const fn empty() -> Self {
-        Self { kind: Kind::Empty, guards: SmallVec::new_const(), idle: None }
+        Self { kind: Kind::Empty, guards: SmallVec::new_const(), idle: None, flagged: false }
     }
 
     /// A body that is all there.
@@ -109,6 +110,12 @@ impl Body {
         self.idle = Some(Idle { after, side, last: Tick::ZERO, timer: None });
     }
 
+    /// It is whole only if its stream said END_STREAM: hyper shows RST_STREAM with NO_ERROR as a clean end, which it
+    /// is only for a complete answer to a request that was still being sent (RFC 9113 section 8.1).
+    pub fn set_flagged(&mut self) {
+        self.flagged = true;
+    }
+
     fn poll_kind(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         match &mut self.kind {
             Kind::Empty => Poll::Ready(None),
@@ -117,7 +124,12 @@ impl Body {
                 self.kind = Kind::Empty;
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
-            Kind::Incoming(incoming, side) => Pin::new(incoming).poll_frame(cx).map_err(|error| failed(error, *side)),
+            Kind::Incoming(incoming, side) => match Pin::new(&mut *incoming).poll_frame(cx) {
+                Poll::Ready(None) if self.flagged && !incoming.is_end_stream() => {
+                    Poll::Ready(Some(Err(Error::new(gone(*side)))))
+                }
+                polled => polled.map_err(|error| failed(error, *side)),
+            },
             Kind::Replay(cursor) => cursor.poll_frame(cx),
             Kind::Boxed(body) => body.as_mut().poll_frame(cx),
         }
@@ -161,10 +173,16 @@ fn failed(error: hyper::Error, side: Side) -> Error {
     let kind = match side {
         // A closed or reset client is gone; what it sent wrongly (a bad chunk, a bad trailer) is its error.
         Side::Client if error.is_parse() || is_invalid_data(&error) => ErrorKind::BadRequest,
-        Side::Client => ErrorKind::ClientGone,
-        Side::Upstream => ErrorKind::Truncated,
+        side => gone(side),
     };
     Error::new(kind).with_source(error)
+}
+
+const fn gone(side: Side) -> ErrorKind {
+    match side {
+        Side::Client => ErrorKind::ClientGone,
+        Side::Upstream => ErrorKind::Truncated,
+    }
 }
 
 fn is_invalid_data(error: &hyper::Error) -> bool {
@@ -246,7 +264,7 @@ impl Drop for Body {
 
 impl From<Kind> for Body {
     fn from(kind: Kind) -> Self {
-        Self { kind, guards: SmallVec::new_const(), idle: None }
+        Self { kind, guards: SmallVec::new_const(), idle: None, flagged: false }
     }
 }
 

@@ -115,6 +115,9 @@ fn body(incoming: Incoming, exchange: &Arc<Exchange>, worker: &Worker) -> Body {
     let mut body = Body::incoming(incoming, Side::Client);
     if !http_body::Body::is_end_stream(&body) {
         exchange.set_upload(Upload::Running);
+        if exchange.head.version == http::Version::HTTP_2 {
+            body.set_flagged();
+        }
         body.set_idle(worker.limits().body_idle, Side::Client);
         body.attach(Box::new(finish::Uploading(Arc::clone(exchange))));
     }

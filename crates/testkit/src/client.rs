@@ -68,6 +68,13 @@ impl Client {
         self.call("GET", target, &[], "").await
     }
 
+    /// GET of an absolute target on a connection that may be closed instead of answered.
+    pub async fn try_get(&mut self, target: &str) -> Option<Response> {
+        // A connection that is closed already may refuse the bytes.
+        let _ = self.wire.send(format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n")).await;
+        within("an answer or the end", response::maybe(&mut self.wire)).await
+    }
+
     /// Sends CONNECT and returns what was answered; a 200 leaves a tunnel.
     pub async fn connect_to(&mut self, authority: &str) -> Response {
         self.send(format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n")).await;

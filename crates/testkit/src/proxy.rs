@@ -2,14 +2,17 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use config::Format;
 use proxy::{Bound, Running, Settings};
 use serde_json::Value;
 use tempfile::TempDir;
+use upstream::net::Net;
 
 use crate::client::{Client, H2, Response};
 use crate::metrics::Metrics;
+use crate::nowhere::Nowhere;
 
 /// A running proxy; it stops when dropped, and tells its access log if the test failed.
 pub struct Proxy {
@@ -21,6 +24,16 @@ pub struct Proxy {
 impl Proxy {
     /// Starts it from YAML. Where the text says nothing of `listen`, `admin`, `workers` and `log`, tests' values hold.
     pub fn start(yaml: &str) -> Self {
+        Self::with_net(yaml, None)
+    }
+
+    /// The same without a way out: every dial is refused, and counted.
+    pub fn nowhere(yaml: &str) -> (Self, Arc<Nowhere>) {
+        let net = Arc::new(Nowhere::default());
+        (Self::with_net(yaml, Some(Arc::clone(&net) as _)), net)
+    }
+
+    fn with_net(yaml: &str, net: Option<Arc<dyn Net>>) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let log = dir.path().join("access.log");
         let mut text = String::new();
@@ -39,7 +52,7 @@ impl Proxy {
             let wrong: Vec<String> = wrong.iter().map(ToString::to_string).collect();
             panic!("{}\n{text}", wrong.join("\n"))
         });
-        let settings = Settings { loaded, reload: None, seed: Some(7), net: None, colour: false, messages: None };
+        let settings = Settings { loaded, reload: None, seed: Some(7), net, colour: false, messages: None };
         let running = proxy::start(settings).unwrap_or_else(|error| panic!("{error}\n{text}"));
         Self { running, dir, yaml: text }
     }

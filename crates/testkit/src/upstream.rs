@@ -80,6 +80,7 @@ enum Speech {
         early: bool,
     },
     Http2(Arc<Handler>),
+    Http2Echo,
     /// Whatever ALPN says.
     Agreed(Arc<Handler>),
     Raw(Arc<Raw>),
@@ -147,6 +148,11 @@ impl Upstream {
     /// HTTP/2 in the clear.
     pub async fn h2c(handler: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
         Self::begin(fresh().await, None, Speech::Http2(Arc::new(handler)))
+    }
+
+    /// HTTP/2 in the clear: every byte of a request comes back at once, then `grpc-status: 0`.
+    pub async fn h2_echo() -> Self {
+        Self::begin(fresh().await, None, Speech::Http2Echo)
     }
 
     /// TLS, and then what ALPN says.
@@ -267,6 +273,7 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, speech: Speech,
 async fn speak<S: Stream + 'static>(io: S, is_h2: bool, number: usize, speech: Speech, book: &Book) {
     match speech {
         Speech::Http2(handler) => h2::serve(io, number, &handler, book).await,
+        Speech::Http2Echo => h2::echo(io).await,
         Speech::Agreed(handler) if is_h2 => h2::serve(io, number, &handler, book).await,
         Speech::Agreed(handler) => h1::serve(Wire::new(io), number, &*handler, false, book).await,
         Speech::Http1 { handler, early } => h1::serve(Wire::new(io), number, &*handler, early, book).await,

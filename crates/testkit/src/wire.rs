@@ -80,6 +80,11 @@ impl Wire {
         if self.fill().await? == 0 { Err(ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
     }
 
+    /// Waits for a byte or the end.
+    pub async fn has_byte(&mut self) -> bool {
+        !self.early.is_empty() || matches!(self.fill().await, Ok(1..))
+    }
+
     /// Waits until the peer ends the connection, keeping what it still sends.
     pub async fn closed(&mut self) {
         while matches!(self.fill().await, Ok(1..)) {}

@@ -10,7 +10,7 @@ mod redial;
 mod wire;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use exchange::body::Side;
@@ -148,6 +148,9 @@ async fn answer(flight: &mut Flight, sent: OnWire, uploaded: &Option<Arc<AtomicB
             let mut response = response.map(|body| Body::incoming(body, Side::Upstream));
             wire::undress(&mut response);
             if !response.body().is_end_stream() {
+                if lease.is_h2() && uploaded.as_ref().is_none_or(|done| done.load(Relaxed)) {
+                    response.body_mut().set_flagged();
+                }
                 response.body_mut().set_idle(flight.idle_timeout(), Side::Upstream);
             }
             Ok(Answer { response, lease: (!upgraded).then_some(lease), uploaded: uploaded.clone() })

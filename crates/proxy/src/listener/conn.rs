@@ -124,7 +124,8 @@ async fn http2(io: Io, entry: Entry, worker: Arc<Worker>) {
         .max_header_list_size(u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(RESETS)
         .max_local_error_reset_streams(RESETS)
-        .serve_connection(TokioIo::new(Timed::new(io, Arc::clone(&pulse))), edge);
+        // Bytes say nothing of a request here: a PING must not begin a head that never ends.
+        .serve_connection(TokioIo::new(io), edge);
     // An idle one that overstayed just closes: RFC 9113 section 9.1 asks for a GOAWAY only where requests may be lost.
     if let Watched::Ended(Err(error)) = watched(&mut Box::pin(connection), &pulse).await {
         note(&worker, &error);
@@ -184,9 +185,7 @@ trait Graceful {
     fn finish(&mut self);
 }
 
-type Io1 = TokioIo<Timed>;
-
-impl Graceful for http1::UpgradeableConnection<Io1, Edge> {
+impl Graceful for http1::UpgradeableConnection<TokioIo<Timed>, Edge> {
     const QUIET: Duration = QUIET;
 
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
@@ -198,7 +197,7 @@ impl Graceful for http1::UpgradeableConnection<Io1, Edge> {
     }
 }
 
-impl Graceful for Pin<Box<http2::Connection<Io1, Edge, TokioExecutor>>> {
+impl Graceful for Pin<Box<http2::Connection<TokioIo<Io>, Edge, TokioExecutor>>> {
     const QUIET: Duration = Duration::ZERO;
 
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {

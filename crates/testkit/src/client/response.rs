@@ -69,6 +69,14 @@ impl std::fmt::Debug for Response {
     }
 }
 
+/// A response to a GET, unless the connection ends before a byte of it.
+pub(super) async fn maybe(wire: &mut Wire) -> Option<Response> {
+    if !wire.has_byte().await {
+        return None;
+    }
+    Some(read(wire, "GET").await)
+}
+
 pub(super) async fn read(wire: &mut Wire, method: &str) -> Response {
     let mut interim = Vec::new();
     loop {

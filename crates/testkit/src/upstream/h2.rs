@@ -21,6 +21,25 @@ pub(super) async fn serve<S: Stream + 'static>(io: S, connection: usize, handler
     }
 }
 
+/// Answers each stream while it comes.
+pub(super) async fn echo<S: Stream + 'static>(io: S) {
+    let Ok(mut accepted) = server::handshake(io).await else { return };
+    let mut streams = JoinSet::new();
+    while let Some(Ok((request, mut respond))) = accepted.accept().await {
+        streams.spawn(async move {
+            let mut incoming = request.into_body();
+            let response = Response::builder().header("content-type", "application/grpc").body(()).expect("a response");
+            let mut outgoing = respond.send_response(response, false)?;
+            while let Some(data) = incoming.data().await {
+                let data = data?;
+                incoming.flow_control().release_capacity(data.len())?;
+                outgoing.send_data(data, false)?;
+            }
+            outgoing.send_trailers(map(&vec![("grpc-status".into(), "0".into())]))
+        });
+    }
+}
+
 async fn answer(
     request: http::Request<::h2::RecvStream>,
     mut respond: server::SendResponse<Bytes>,
