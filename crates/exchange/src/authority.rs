@@ -59,11 +59,12 @@ impl Authority {
 
     /// Reads `host`, `host:port`, `1.2.3.4:port`, `[v6]:port`.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
-        if text.contains('@') {
-            return Err(Invalid::Userinfo);
-        }
-        let (host, port) = split(text)?;
-        Ok(Self { host: Host::parse(host)?, port: port.map(parse_port).transpose()? })
+        let read = || {
+            let (host, port) = split(text)?;
+            Ok(Self { host: Host::parse(host)?, port: port.map(parse_port).transpose()? })
+        };
+        // `@` is no byte of a host or port: looked for only to say what is wrong.
+        read().map_err(|why| if text.contains('@') { Invalid::Userinfo } else { why })
     }
 
     /// The host.
@@ -105,14 +106,19 @@ impl Host {
         {
             return Ok(Self::Ip(ip.into()));
         }
-        if !text.bytes().all(is_name_byte) {
-            return Err(Invalid::Host);
-        }
         let text = text.strip_suffix('.').unwrap_or(text);
-        if text.split('.').any(str::is_empty) {
+        let (mut upper, mut last) = (false, b'.');
+        for byte in text.bytes() {
+            if !is_name_byte(byte) || (byte == b'.' && last == b'.') {
+                return Err(Invalid::Host);
+            }
+            upper |= byte.is_ascii_uppercase();
+            last = byte;
+        }
+        if last == b'.' {
             return Err(Invalid::Host);
         }
-        Ok(Self::Name(text.to_ascii_lowercase().into()))
+        Ok(Self::Name(if upper { text.to_ascii_lowercase().into() } else { text.into() }))
     }
 
     /// The name, if it is one.
@@ -166,8 +172,8 @@ fn split(text: &str) -> Result<(&str, Option<&str>), Invalid> {
             rest => Ok((&text[..end], Some(rest.strip_prefix(':').ok_or(Invalid::Host)?))),
         };
     }
-    match text.split_once(':') {
-        Some((host, port)) => Ok((host, Some(port))),
+    match text.bytes().position(|byte| byte == b':') {
+        Some(colon) => Ok((&text[..colon], Some(&text[colon + 1..]))),
         None => Ok((text, None)),
     }
 }

@@ -1,11 +1,12 @@
-//! The total deadline: one timer owns the request.
+//! The total deadline of a request, written into its `Exchange`.
 //!
-//! It is written into the `Exchange`, where everything below reads what is left, and it drops all of it when
-//! the time is over: queue, backoff and attempt alike. A route's total time ends at the response head, so
-//! that slow streams are not cut; a `grpc-timeout` bounds the whole call and so the body as well. Nothing but
-//! the timer is added: the inner future is polled first, and the timer registers only once that has to wait.
+//! Whatever waits below reads it there: the attempt ends at it (and so counts against an endpoint that hangs), the
+//! backoff is not begun if it would outlast it. A timer of this layer's own would fire at the same instant as the
+//! attempt's, and cost every request a box and a thousand instructions. A route's total time ends at the response
+//! head, so that slow streams are not cut; a `grpc-timeout` bounds the whole call, and there this layer does keep
+//! the time, for the body as well.
 //!
-//! Cost: one box for the future; with `grpc-timeout` one more for the body. None without any deadline.
+//! Cost: nothing but a store; with `grpc-timeout` a box for the future and one for the body.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -51,9 +52,9 @@ impl Deadline {
         if let Some(at) = stream {
             exchange.shorten_deadline(at);
         }
-        match exchange.deadline() {
+        match stream {
             None => self.inner.call(request),
-            Some(at) => ResponseFuture::new(within(at, stream, self.inner.call(request))),
+            Some(at) => ResponseFuture::new(within(at, self.inner.call(request))),
         }
     }
 }
@@ -64,15 +65,14 @@ fn grpc(exchange: &Arc<Exchange>, request: &Request<Body>) -> Option<Duration> {
     exchange.head.grpc.then(|| request.headers().get(grpc_timeout::NAME).and_then(grpc_timeout::parse)).flatten()
 }
 
-async fn within(at: Tick, stream: Option<Tick>, inner: ResponseFuture) -> Outcome {
+async fn within(at: Tick, inner: ResponseFuture) -> Outcome {
     let outcome = tokio::time::timeout_at(clock::instant(at), inner).await.unwrap_or_else(|_| Err(expired()));
-    match (outcome, stream) {
-        (Ok(response), Some(at)) => Ok(response.map(|body| match body.is_end_stream() {
+    outcome.map(|response| {
+        response.map(|body| match body.is_end_stream() {
             true => body,
             false => Body::boxed(Timed { body, at, timer: None }),
-        })),
-        (outcome, _) => outcome,
-    }
+        })
+    })
 }
 
 fn expired() -> Error {
@@ -135,27 +135,27 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_silent_upstream_is_given_up_at_the_deadline() {
-        let service = layer(TOTAL).layer(silent());
-        let start = clock::now();
+    async fn the_total_time_begins_with_the_request() {
+        let service = Bottom::default().under(layer(TOTAL));
+        let request = get("http://a.test/");
+        let exchange = record(&request);
+        tokio::time::advance(Duration::from_millis(1500)).await;
 
-        let error = service.call(get("http://a.test/")).await.expect_err("a failure");
+        assert_eq!(status(service.call(request)).await, 200);
 
-        assert_eq!(error.kind, ErrorKind::Deadline);
-        let took = clock::now().since(start);
-        assert!((2000..2010).contains(&took.as_millis()), "{took:?}");
+        assert_eq!(exchange.deadline(), Some(exchange.head.started + Duration::from_secs(2)));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn time_spent_before_this_layer_counts() {
+    async fn a_silent_grpc_upstream_is_given_up_at_the_clients_own_timeout() {
         let service = layer(TOTAL).layer(silent());
-        let request = get("http://a.test/");
-        tokio::time::advance(Duration::from_millis(1500)).await;
         let start = clock::now();
 
-        service.call(request).await.expect_err("a failure");
+        let error = service.call(call("500m")).await.expect_err("a failure");
 
-        assert!(clock::now().since(start) < Duration::from_millis(510));
+        assert_eq!(error.kind, ErrorKind::Deadline);
+        let took = clock::now().since(start);
+        assert!((500..510).contains(&took.as_millis()), "{took:?}");
     }
 
     #[tokio::test(start_paused = true)]
@@ -223,7 +223,7 @@ mod tests {
                 Err(Error::new(ErrorKind::Internal))
             }
         }));
-        let mut future = layer(TOTAL).layer(inner).call(get("http://a.test/"));
+        let mut future = layer(TOTAL).layer(inner).call(call("500m"));
 
         assert!((&mut future).now_or_never().is_none());
         let during = Arc::strong_count(&alive);

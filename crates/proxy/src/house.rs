@@ -90,6 +90,7 @@ impl House {
         let context = Arc::new(Context {
             random: Random::seeded(self.seed.with(|rng| rng.u64(..))),
             stats: Arc::clone(&stats),
+            timers: Arc::default(),
             connector: Arc::new(connector),
             idle: Arc::clone(&self.idle),
             redials: Arc::clone(&self.redials),

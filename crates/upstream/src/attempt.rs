@@ -7,6 +7,7 @@
 mod failure;
 mod flight;
 mod redial;
+mod riding;
 mod wire;
 
 use std::sync::Arc;
@@ -18,10 +19,13 @@ use exchange::io::Tunnel;
 use exchange::{Body, Error, ErrorKind, ResponseFuture, Sent, clock};
 use http::{Method, Request, Response, StatusCode};
 use http_body::Body as _;
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
 use policy::Tick;
 use policy::breaker::{self, Admission};
 
 pub(crate) use self::flight::Flight;
+use self::riding::Riding;
 use crate::connect::Flavour;
 use crate::endpoint::Endpoint;
 use crate::pool::{Lease, Sending, Want};
@@ -59,17 +63,11 @@ pub(crate) fn perform(mut flight: Flight, mut request: Request<Body>) -> Respons
     let uploaded = flight::watch_upload(request.body_mut());
     match flight.pool().idle_one(want, flight.started()) {
         Some(lease) => {
-            let sent = hand_over(&mut flight, lease, request);
-            ResponseFuture::new(bounded(flight, async move |flight: &mut Flight| {
-                match answer(flight, sent, &uploaded).await {
-                    Ok(answer) => Ok(answer),
-                    Err(Unsent::Failed(error)) => Err(error),
-                    Err(Unsent::Stale(request)) => Box::pin(dial(flight, want, request, uploaded, 1)).await,
-                }
-            }))
+            let wire = hand_over(&mut flight, lease, request);
+            ResponseFuture::new(Riding::new(flight, wire, uploaded, want))
         }
         None => ResponseFuture::new(bounded(flight, async move |flight: &mut Flight| {
-            Box::pin(dial(flight, want, request, uploaded, 0)).await
+            dial(flight, want, request, uploaded, 0).await
         })),
     }
 }
@@ -83,11 +81,7 @@ async fn bounded(
     let outcome = match limit {
         Some(at) => match tokio::time::timeout_at(clock::instant(at), attempt(&mut flight)).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(Error::new(over).with_sent(flight.sent()).with_detail(format!(
-                "{} did not answer within {} ms",
-                flight.label(),
-                at.since(flight.started()).as_millis()
-            ))),
+            Err(_) => Err(flight.overdue(over)),
         },
         None => attempt(&mut flight).await,
     };
@@ -116,7 +110,7 @@ struct OnWire {
 /// Why there is no answer.
 enum Unsent {
     /// The connection was stale; the request is as it was.
-    Stale(Request<Body>),
+    Stale(Box<Request<Body>>),
     /// For good.
     Failed(Error),
 }
@@ -140,9 +134,14 @@ fn hand_over(flight: &mut Flight, mut lease: Lease, mut request: Request<Body>) 
     OnWire { lease, sending }
 }
 
-async fn answer(flight: &mut Flight, sent: OnWire, uploaded: &Option<Arc<AtomicBool>>) -> Result<Answer, Unsent> {
-    let OnWire { lease, sending } = sent;
-    match sending.await {
+/// What came back, as an answer.
+fn received(
+    answer: Result<Response<Incoming>, TrySendError<Request<Body>>>,
+    lease: Lease,
+    flight: &Flight,
+    uploaded: Option<Arc<AtomicBool>>,
+) -> Result<Answer, Unsent> {
+    match answer {
         Ok(response) => {
             let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
             let mut response = response.map(|body| Body::incoming(body, Side::Upstream));
@@ -153,13 +152,13 @@ async fn answer(flight: &mut Flight, sent: OnWire, uploaded: &Option<Arc<AtomicB
                 }
                 response.body_mut().set_idle(flight.idle_timeout(), Side::Upstream);
             }
-            Ok(Answer { response, lease: (!upgraded).then_some(lease), uploaded: uploaded.clone() })
+            Ok(Answer { response, lease: (!upgraded).then_some(lease), uploaded })
         }
         Err(mut error) => match error.take_message() {
             Some(unsent) => {
                 lease.retire();
                 if lease.reused {
-                    return Err(Unsent::Stale(unsent));
+                    return Err(Unsent::Stale(Box::new(unsent)));
                 }
                 let error = failure::of(error.into_error(), flight.exchange());
                 Err(Unsent::Failed(error.with_sent(Sent::Nothing)))
@@ -184,8 +183,8 @@ async fn dial(
         } else {
             flight.pool().lease_fresh(want, now).await?
         };
-        let sent = hand_over(flight, lease, request);
-        match answer(flight, sent, &uploaded).await {
+        let OnWire { lease, sending } = hand_over(flight, lease, request);
+        match received(sending.await, lease, flight, uploaded.clone()) {
             Ok(answer) => return Ok(answer),
             Err(Unsent::Failed(error)) => return Err(error),
             Err(Unsent::Stale(_)) if stale > MAX_STALE => {
@@ -193,7 +192,7 @@ async fn dial(
                 return Err(error.with_detail("every connection closed before the request was on it"));
             }
             Err(Unsent::Stale(unsent)) => {
-                request = unsent;
+                request = *unsent;
                 stale += 1;
             }
         }

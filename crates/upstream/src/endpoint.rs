@@ -17,6 +17,7 @@ use telemetry::metrics::Shard;
 
 use crate::Pool;
 use crate::connect::{Connector, Destination};
+use crate::timers::Timers;
 
 /// Latency assumed of an endpoint that was never asked.
 const SEED: Duration = Duration::from_millis(30);
@@ -93,6 +94,8 @@ pub struct Context {
     pub random: Random,
     /// The worker's counters.
     pub stats: Arc<Shard>,
+    /// Its attempts' limits.
+    pub timers: Arc<Timers>,
     /// Makes connections.
     pub connector: Arc<Connector>,
     /// Idle connections in the process.

@@ -8,6 +8,7 @@ pub mod net;
 pub mod pool;
 pub mod registry;
 pub mod set;
+pub mod timers;
 pub mod upstream;
 pub mod worker;
 

@@ -48,16 +48,8 @@ impl Flight {
         &self.endpoint.pool
     }
 
-    pub(super) fn label(&self) -> &str {
-        &self.endpoint.state.label
-    }
-
     pub(super) fn started(&self) -> Tick {
         self.started
-    }
-
-    pub(super) fn sent(&self) -> Sent {
-        self.sent
     }
 
     /// The request goes onto a connection now.
@@ -85,12 +77,20 @@ impl Flight {
         }
     }
 
+    /// The time is over.
+    pub(super) fn overdue(&self, kind: ErrorKind) -> Error {
+        let waited = clock::now().since(self.started).as_millis();
+        Error::new(kind)
+            .with_sent(self.sent)
+            .with_detail(format!("{} did not answer within {waited} ms", self.endpoint.state.label))
+    }
+
     /// The head is there: judges it and hands what is held to the body.
     pub(super) fn answered(mut self, answer: Answer) -> Response<Body> {
         let Answer { mut response, lease, uploaded } = answer;
         let now = clock::now();
         let status = response.status();
-        let failed = grpc_failed(response.headers());
+        let failed = self.exchange.head.grpc && grpc_failed(response.headers());
         let verdict = if failed { Verdict::Bad } else { classify::status(status) };
         self.exchange.head_at(now);
         let generation = self.judge(verdict, now);
