@@ -9,6 +9,7 @@ mod replay;
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use smallvec::SmallVec;
 use tokio::time::Sleep;
 
 pub use self::replay::Replay;
-use crate::{Error, ErrorKind, clock};
+use crate::{Error, ErrorKind, Exchange, clock};
 
 /// How a body ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +50,8 @@ pub trait Finish: Send {
 /// A request or response body.
 pub struct Body {
     kind: Kind,
+    /// Of a request: an extension of its own would cost two allocations and a look-up in each layer.
+    record: Option<Arc<Exchange>>,
     guards: SmallVec<[Box<dyn Finish>; 2]>,
     idle: Option<Idle>,
     flagged: bool,
@@ -82,7 +85,7 @@ struct Idle {
 impl Body {
     /// No body.
     pub const fn empty() -> Self {
-        Self { kind: Kind::Empty, guards: SmallVec::new_const(), idle: None, flagged: false }
+        Self { kind: Kind::Empty, record: None, guards: SmallVec::new_const(), idle: None, flagged: false }
     }
 
     /// A body that is all there.
@@ -98,6 +101,18 @@ impl Body {
     /// Any other body.
     pub fn boxed(body: impl HttpBody<Data = Bytes, Error = Error> + Send + 'static) -> Self {
         Kind::Boxed(Box::pin(body)).into()
+    }
+
+    /// A request's body carries its exchange's record; every new body of the same request is given it again.
+    #[must_use]
+    pub fn with_record(mut self, record: Arc<Exchange>) -> Self {
+        self.record = Some(record);
+        self
+    }
+
+    /// The exchange's record, if it is a request's body.
+    pub fn record(&self) -> Option<&Arc<Exchange>> {
+        self.record.as_ref()
     }
 
     /// Adds what is to be told of its end; the one added first is told first.
@@ -264,7 +279,7 @@ impl Drop for Body {
 
 impl From<Kind> for Body {
     fn from(kind: Kind) -> Self {
-        Self { kind, guards: SmallVec::new_const(), idle: None, flagged: false }
+        Self { kind, record: None, guards: SmallVec::new_const(), idle: None, flagged: false }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The record of one request: what came in, and what was done about it.
 //!
-//! One `Arc` in the request's extensions, a clone at the edge. What the edge knows at the start is plain;
+//! One `Arc` in the request's body, a clone at the edge. What the edge knows at the start is plain;
 //! what layers learn on the way is atomic or once-set, so that no layer waits for another.
 
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use policy::Tick;
 use smallvec::SmallVec;
 
-use crate::{Authority, ErrorKind};
+use crate::{Authority, Body, ErrorKind};
 
 /// By which way a request came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,7 +118,6 @@ pub struct Exchange {
     /// What came in.
     pub head: Head,
     connection: Option<Arc<dyn Connection>>,
-    route: OnceLock<Arc<str>>,
     deadline: AtomicU64,
     first_byte: AtomicU64,
     status: AtomicU16,
@@ -140,7 +139,6 @@ impl Exchange {
         Self {
             head,
             connection,
-            route: OnceLock::new(),
             deadline: AtomicU64::new(u64::MAX),
             first_byte: AtomicU64::new(0),
             status: AtomicU16::new(0),
@@ -154,20 +152,11 @@ impl Exchange {
         }
     }
 
-    /// The record of a request; the edge puts one into each.
-    pub fn of<B>(request: &http::Request<B>) -> &Arc<Self> {
+    /// The record of a request: its body carries it, or, on the far side of a foreign layer, an extension.
+    pub fn of(request: &http::Request<Body>) -> &Arc<Self> {
+        let record = request.body().record().or_else(|| request.extensions().get());
         #[expect(clippy::expect_used, reason = "the edge is the only source of requests")]
-        request.extensions().get::<Arc<Self>>().expect("the edge puts an exchange into each request")
-    }
-
-    /// Names the route, once.
-    pub fn set_route(&self, name: Arc<str>) {
-        let _ = self.route.set(name);
-    }
-
-    /// The route's name, if one was found.
-    pub fn route(&self) -> Option<&Arc<str>> {
-        self.route.get()
+        record.expect("the edge gives each request a record")
     }
 
     /// The total deadline, if there is one.

@@ -104,6 +104,37 @@ impl Seen {
     }
 }
 
+/// What a request's head says that everybody below needs, found in the same pass.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Look<'a> {
+    /// The fields a proxy must look at.
+    pub seen: Seen,
+    /// The last `Host`.
+    pub host: Option<&'a HeaderValue>,
+    /// How many there are.
+    pub hosts: usize,
+    /// The first `Accept`.
+    pub accept: Option<&'a HeaderValue>,
+}
+
+impl<'a> Look<'a> {
+    /// Looks.
+    pub fn at(headers: &'a HeaderMap) -> Self {
+        let mut look = Self::default();
+        for (name, value) in headers {
+            if *name == header::HOST {
+                look.host = Some(value);
+                look.hosts += 1;
+            } else if *name == header::ACCEPT {
+                look.accept = look.accept.or(Some(value));
+            } else {
+                look.seen.0 |= Seen::bit(name);
+            }
+        }
+        look
+    }
+}
+
 /// Takes every hop-by-hop field out, `TE: trailers` excepted.
 ///
 /// `Connection` may not name fields that carry the message itself (RFC 9110 section 7.6.1 asks to ignore it there).

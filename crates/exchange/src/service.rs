@@ -142,7 +142,11 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Body>) -> ResponseFuture {
+    fn call(&mut self, mut request: Request<Body>) -> ResponseFuture {
+        // A foreign layer may put another body in: the record goes by the extensions as well.
+        if let Some(record) = request.body().record().cloned() {
+            request.extensions_mut().insert(record);
+        }
         ResponseFuture::new(self.0.clone().oneshot(request))
     }
 }

@@ -101,7 +101,7 @@ impl Retry {
         let original = Original::of(&request);
         let replay = (!empty).then(|| Replay::new(std::mem::take(request.body_mut()), params.body_limit));
         if let Some(body) = replay.as_ref().and_then(Replay::body) {
-            *request.body_mut() = body;
+            *request.body_mut() = body.with_record(Arc::clone(&original.exchange));
         }
         let repeat =
             Run { inner: self.inner.clone(), policy: Arc::clone(&self.policy), budget, original, replay, safe };
@@ -222,21 +222,18 @@ impl Original {
             version: request.version(),
             headers: request.headers().clone(),
             exchange: Arc::clone(Exchange::of(request)),
-            extensions: (extensions.len() > 1).then(|| Box::new(extensions.clone())),
+            extensions: (!extensions.is_empty()).then(|| Box::new(extensions.clone())),
         }
     }
 
     fn request(&self, body: Body) -> Request<Body> {
-        let mut request = Request::new(body);
+        let mut request = Request::new(body.with_record(Arc::clone(&self.exchange)));
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.uri.clone();
         *request.version_mut() = self.version;
         *request.headers_mut() = self.headers.clone();
-        match &self.extensions {
-            Some(extensions) => *request.extensions_mut() = Extensions::clone(extensions),
-            None => {
-                request.extensions_mut().insert(Arc::clone(&self.exchange));
-            }
+        if let Some(extensions) = &self.extensions {
+            *request.extensions_mut() = Extensions::clone(extensions);
         }
         request
     }

@@ -11,7 +11,7 @@ use exchange::body::Side;
 use exchange::exchange::Upload;
 use exchange::{Body, Door, Error, ErrorKind, Exchange, Head, ResponseFuture, clock};
 use futures_util::FutureExt;
-use http::{Request, Response, header};
+use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
@@ -29,37 +29,35 @@ struct Inner {
     worker: Arc<Worker>,
     entry: Entry,
     pulse: Arc<Pulse>,
+    known: normal::Known,
 }
 
 impl Edge {
     /// The edge of a connection.
     pub fn new(worker: Arc<Worker>, entry: Entry, pulse: Arc<Pulse>) -> Self {
-        Self(Arc::new(Inner { worker, entry, pulse }))
+        Self(Arc::new(Inner { worker, entry, pulse, known: normal::Known::default() }))
     }
 
     fn enter(&self, request: Request<Incoming>) -> ResponseFuture {
         let now = clock::now();
-        let Inner { worker, entry, pulse } = &*self.0;
+        let Inner { worker, entry, pulse, .. } = &*self.0;
         let site = worker.site();
-        let accept = request.headers().get(header::ACCEPT).cloned();
         let upgrade = request.extensions().get::<OnUpgrade>().is_some();
         let (mut parts, incoming) = request.into_parts();
         let on_upgrade = upgrade.then(|| parts.extensions.remove::<OnUpgrade>()).flatten();
         let id = worker.context().random.with(|rng| rng.u64(..));
-        let normal = normal::of(&mut parts, &incoming, entry, &site, id, now);
-        let Normal { head, refused, named } = normal;
+        let from = normal::From { entry, site: &site, known: &self.0.known };
+        let Normal { head, accept, refused, named } = normal::of(&mut parts, &incoming, &from, id, now);
         let exchange = Arc::new(Exchange::new(head, Some(Arc::clone(pulse) as _)));
-        let mut request = Request::from_parts(parts, body(incoming, &exchange, worker));
         let found = match refused {
             Some(error) => Err(error),
-            None => find(&site, &exchange.head, &request, named),
+            None => find(&site, &exchange.head, &parts.headers, named),
         };
-        request.extensions_mut().insert(Arc::clone(&exchange));
+        let request = Request::from_parts(parts, body(incoming, &exchange, worker));
         let stack = match &found {
             Ok(stack) => Arc::clone(stack),
             Err(_) => Arc::clone(site.default_stack()),
         };
-        exchange.set_route(Arc::clone(&stack.name));
         let watch = stack.watch(Arc::clone(&exchange));
         let leave = finish::Leave { edge: self.clone(), exchange, accept, on_upgrade, watch, site };
         match found {
@@ -90,13 +88,13 @@ fn panicked() -> Error {
     Error::new(ErrorKind::Internal).with_detail("a panic was caught; please report it")
 }
 
-fn find(site: &Site, head: &Head, request: &Request<Body>, named: Option<usize>) -> Result<Arc<Stack>, Error> {
+fn find(site: &Site, head: &Head, headers: &HeaderMap, named: Option<usize>) -> Result<Arc<Stack>, Error> {
     if head.door == Door::Connect {
         return connect::admit(site, head);
     }
     let found = match named {
-        Some(index) => site.table().holds(index, head, request.headers()).then_some(index),
-        None => site.table().find(head, request.headers()),
+        Some(index) => site.table().holds(index, head, headers).then_some(index),
+        None => site.table().find(head, headers),
     };
     match found {
         Some(index) => Ok(Arc::clone(&site.stacks()[index])),
@@ -112,7 +110,7 @@ fn find(site: &Site, head: &Head, request: &Request<Body>, named: Option<usize>)
 
 /// The request body, watched: how far it is, how many bytes, and a limit on silence.
 fn body(incoming: Incoming, exchange: &Arc<Exchange>, worker: &Worker) -> Body {
-    let mut body = Body::incoming(incoming, Side::Client);
+    let mut body = Body::incoming(incoming, Side::Client).with_record(Arc::clone(exchange));
     if !http_body::Body::is_end_stream(&body) {
         exchange.set_upload(Upload::Running);
         if exchange.head.version == http::Version::HTTP_2 {

@@ -112,9 +112,8 @@ impl Inside {
     }
 
     async fn late(self, client: Io) {
-        let mut request = Request::new(Body::empty());
+        let mut request = Request::new(Body::empty().with_record(Arc::clone(&self.exchange)));
         *request.method_mut() = http::Method::CONNECT;
-        request.extensions_mut().insert(Arc::clone(&self.exchange));
         let worker = Arc::clone(&self.worker);
         match self.named.default_stack().service.call(request).await {
             Ok(mut response) => {

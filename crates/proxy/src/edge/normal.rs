@@ -4,12 +4,13 @@
 //! origin-form is read from `Host`. Below this point the URI is absolute and nothing looks at `Host` again.
 
 use bytes::Bytes;
-use exchange::headers::{self, Seen, Stripped};
+use exchange::headers::{self, Look, Seen, Stripped};
 use exchange::{Authority, Door, Error, ErrorKind, Head};
 use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Uri, Version, header};
 use hyper::body::{Body as _, Incoming};
+use parking_lot::Mutex;
 use policy::Tick;
 
 use crate::listener::conn::Entry;
@@ -18,48 +19,82 @@ use crate::stack::Site;
 /// What came of it.
 pub(super) struct Normal {
     pub head: Head,
+    /// In which form an error is wanted.
+    pub accept: Option<HeaderValue>,
     /// Why it goes no further.
     pub refused: Option<Error>,
     /// The route that `/r/<name>/` named.
     pub named: Option<usize>,
 }
 
+/// Where the request came in.
+pub(super) struct From<'a> {
+    pub entry: &'a Entry,
+    pub site: &'a Site,
+    pub known: &'a Known,
+}
+
+/// The authority a connection asked for last: clients that keep one open mostly ask for the same again.
+#[derive(Default)]
+pub(super) struct Known(Mutex<Option<(Box<str>, Authority)>>);
+
+impl Known {
+    /// Reads `text`, or remembers having read it.
+    fn authority(&self, text: &str) -> Result<Authority, Error> {
+        let mut known = self.0.lock();
+        if let Some((last, authority)) = &*known
+            && **last == *text
+        {
+            return Ok(authority.clone());
+        }
+        let authority = authority(text)?;
+        *known = Some((text.into(), authority.clone()));
+        Ok(authority)
+    }
+}
+
 /// Reads and rewrites the head in place.
-pub(super) fn of(parts: &mut Parts, body: &Incoming, entry: &Entry, site: &Site, id: u64, now: Tick) -> Normal {
-    let version = parts.version;
+pub(super) fn of(parts: &mut Parts, body: &Incoming, from: &From<'_>, id: u64, now: Tick) -> Normal {
     let mut head = Head {
         id,
         started: now,
         // What follows a CONNECT that is refused for its very target is no request either.
         door: if parts.method == Method::CONNECT { Door::Connect } else { Door::Reverse },
-        client: entry.client,
-        version,
+        client: from.entry.client,
+        version: parts.version,
         method: parts.method.clone(),
         tls: false,
-        authority: site.own().clone(),
+        authority: from.site.own().clone(),
         path: PathAndQuery::from_static("/"),
         upgrade: false,
         grpc: is_grpc(parts),
     };
+    let look = Look::at(&parts.headers);
+    let (seen, accept) = (look.seen, look.accept.cloned());
     let mut named = None;
-    let refused = read(parts, body, entry, site, &mut head, &mut named).err();
-    Normal { head, refused, named }
+    let refused = authorities(parts, &look, from.known)
+        .and_then(|said| read(parts, body, said, seen, from, &mut head, &mut named))
+        .err();
+    Normal { head, accept, refused, named }
 }
+
+type Said = (Option<Authority>, Option<Authority>);
 
 fn read(
     parts: &mut Parts,
     body: &Incoming,
-    entry: &Entry,
-    site: &Site,
+    said: Said,
+    seen: Seen,
+    from: &From<'_>,
     head: &mut Head,
     named: &mut Option<usize>,
 ) -> Result<(), Error> {
-    let (written, host) = authorities(parts)?;
+    let From { entry, site, .. } = from;
+    let (written, host) = said;
     if let Some(path) = parts.uri.path_and_query() {
         head.path = path.clone();
     }
     target(parts, written, host, entry, site, head, named)?;
-    let seen = Seen::of(&parts.headers);
     if seen.via() && headers::has_passed(&parts.headers, site.pseudonym()) {
         return Err(Error::new(ErrorKind::Loop).with_detail("the Via field already names this proxy"));
     }
@@ -70,10 +105,10 @@ fn read(
     if seen.expect() {
         parts.headers.remove(header::EXPECT);
     }
-    upgrade(parts, body, said, head)?;
     if head.version == Version::HTTP_2 {
         crumbs(parts);
     }
+    upgrade(parts, body, said, head)?;
     if head.door != Door::Connect {
         rewrite(parts, head)?;
     }
@@ -82,22 +117,18 @@ fn read(
 
 /// The authority in the target, and the one `Host`, both strictly read. HTTP/1.1 must have a `Host`; HTTP/1.0 and
 /// HTTP/2 need not. Clients of a proxy send the same text in both: it is read once.
-fn authorities(parts: &Parts) -> Result<(Option<Authority>, Option<Authority>), Error> {
+fn authorities(parts: &Parts, look: &Look<'_>, known: &Known) -> Result<Said, Error> {
     let written = parts.uri.authority().map(|written| written.as_str());
-    // As many values as names: nothing is there twice.
-    let repeated = parts.headers.len() != parts.headers.keys_len();
-    let host = match parts.headers.get(header::HOST) {
-        Some(_) if repeated && parts.headers.get_all(header::HOST).iter().nth(1).is_some() => {
-            return Err(bad("there is more than one Host field"));
-        }
+    let host = match look.host {
+        Some(_) if look.hosts > 1 => return Err(bad("there is more than one Host field")),
         Some(value) => Some(value.to_str().map_err(|_| bad("the Host field is not text"))?),
         None if parts.version == Version::HTTP_11 => return Err(bad("there is no Host field")),
         None => None,
     };
     // RFC 9110 section 7.2: empty if the target has no authority; what the target says counts.
     let host = host.filter(|host| !(host.is_empty() && written.is_some()));
-    let said = written.map(authority).transpose()?;
-    let host = if host == written { None } else { host.map(authority).transpose()? };
+    let said = written.map(|text| known.authority(text)).transpose()?;
+    let host = if host == written { None } else { host.map(|text| known.authority(text)).transpose()? };
     Ok((said, host))
 }
 
