@@ -52,9 +52,18 @@ pub struct Body {
     kind: Kind,
     /// Of a request: an extension of its own would cost two allocations and a look-up in each layer.
     record: Option<Arc<Exchange>>,
+    /// Apart, since a body moves often and is mostly empty.
+    extra: Option<Box<Extra>>,
+}
+
+/// What a body owes, and what bounds it.
+#[derive(Default)]
+struct Extra {
     guards: SmallVec<[Box<dyn Finish>; 2]>,
     idle: Option<Idle>,
     flagged: bool,
+    /// The time the body was made, as long as it has neither waited nor given a frame.
+    fresh: Option<Tick>,
 }
 
 enum Kind {
@@ -85,7 +94,7 @@ struct Idle {
 impl Body {
     /// No body.
     pub const fn empty() -> Self {
-        Self { kind: Kind::Empty, record: None, guards: SmallVec::new_const(), idle: None, flagged: false }
+        Self { kind: Kind::Empty, record: None, extra: None }
     }
 
     /// A body that is all there.
@@ -117,18 +126,22 @@ impl Body {
 
     /// Adds what is to be told of its end; the one added first is told first.
     pub fn attach(&mut self, guard: Box<dyn Finish>) {
-        self.guards.push(guard);
+        self.extra().guards.push(guard);
     }
 
     /// Fails the body after this long without a frame (client: `client_timeout`, upstream: `truncated`).
-    pub fn set_idle(&mut self, after: Duration, side: Side) {
-        self.idle = Some(Idle { after, side, last: Tick::ZERO, timer: None });
+    ///
+    /// `now` stands for the end's time as well, if the body ends with its first frame and never waits.
+    pub fn set_idle(&mut self, after: Duration, side: Side, now: Tick) {
+        let extra = self.extra();
+        extra.idle = Some(Idle { after, side, last: now, timer: None });
+        extra.fresh = Some(now);
     }
 
     /// It is whole only if its stream said END_STREAM: hyper shows RST_STREAM with NO_ERROR as a clean end, which it
     /// is only for a complete answer to a request that was still being sent (RFC 9113 section 8.1).
     pub fn set_flagged(&mut self) {
-        self.flagged = true;
+        self.extra().flagged = true;
     }
 
     fn poll_kind(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
@@ -140,7 +153,9 @@ impl Body {
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
             Kind::Incoming(incoming, side) => match Pin::new(&mut *incoming).poll_frame(cx) {
-                Poll::Ready(None) if self.flagged && !incoming.is_end_stream() => {
+                Poll::Ready(None)
+                    if self.extra.as_ref().is_some_and(|extra| extra.flagged) && !incoming.is_end_stream() =>
+                {
                     Poll::Ready(Some(Err(Error::new(gone(*side)))))
                 }
                 polled => polled.map_err(|error| failed(error, *side)),
@@ -150,13 +165,33 @@ impl Body {
         }
     }
 
+    fn extra(&mut self) -> &mut Extra {
+        self.extra.get_or_insert_default()
+    }
+
     fn finish(&mut self, end: End) {
-        if self.guards.is_empty() {
+        let Some(extra) = &mut self.extra else { return };
+        if extra.guards.is_empty() {
             return;
         }
-        let now = clock::now();
-        for guard in self.guards.drain(..) {
+        let now = extra.fresh.unwrap_or_else(clock::now);
+        for guard in extra.guards.drain(..) {
             guard.finish(end, now);
+        }
+    }
+}
+
+impl Extra {
+    fn passed(&mut self, frame: &Frame<Bytes>) {
+        if let Some(Idle { last, timer: Some(_), .. }) = &mut self.idle {
+            *last = clock::now();
+        }
+        for guard in &mut self.guards {
+            if let Some(data) = frame.data_ref() {
+                guard.data(data.len());
+            } else if let Some(trailers) = frame.trailers_ref() {
+                guard.trailers(trailers);
+            }
         }
     }
 }
@@ -213,25 +248,22 @@ impl HttpBody for Body {
         let body = &mut *self;
         match body.poll_kind(cx) {
             Poll::Pending => {
-                let Some(idle) = &mut body.idle else { return Poll::Pending };
+                let Some(extra) = &mut body.extra else { return Poll::Pending };
+                extra.fresh = None;
+                let Some(idle) = &mut extra.idle else { return Poll::Pending };
                 let Poll::Ready(error) = idle.poll(cx) else { return Poll::Pending };
                 body.kind = Kind::Empty;
                 body.finish(End::Failed(error.kind));
                 Poll::Ready(Some(Err(error)))
             }
             Poll::Ready(Some(Ok(frame))) => {
-                if let Some(Idle { last, timer: Some(_), .. }) = &mut body.idle {
-                    *last = clock::now();
-                }
-                for guard in &mut body.guards {
-                    if let Some(data) = frame.data_ref() {
-                        guard.data(data.len());
-                    } else if let Some(trailers) = frame.trailers_ref() {
-                        guard.trailers(trailers);
-                    }
+                if let Some(extra) = &mut body.extra {
+                    extra.passed(&frame);
                 }
                 if body.is_end_stream() {
                     body.finish(End::Complete);
+                } else if let Some(extra) = &mut body.extra {
+                    extra.fresh = None;
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
@@ -270,7 +302,7 @@ impl HttpBody for Body {
 
 impl Drop for Body {
     fn drop(&mut self) {
-        if !self.guards.is_empty() {
+        if self.extra.as_ref().is_some_and(|extra| !extra.guards.is_empty()) {
             let end = if self.is_end_stream() { End::Complete } else { End::Dropped };
             self.finish(end);
         }
@@ -279,7 +311,7 @@ impl Drop for Body {
 
 impl From<Kind> for Body {
     fn from(kind: Kind) -> Self {
-        Self { kind, record: None, guards: SmallVec::new_const(), idle: None, flagged: false }
+        Self { kind, record: None, extra: None }
     }
 }
 

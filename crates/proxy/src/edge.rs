@@ -116,7 +116,7 @@ fn body(incoming: Incoming, exchange: &Arc<Exchange>, worker: &Worker) -> Body {
         if exchange.head.version == http::Version::HTTP_2 {
             body.set_flagged();
         }
-        body.set_idle(worker.limits().body_idle, Side::Client);
+        body.set_idle(worker.limits().body_idle, Side::Client, exchange.head.started);
         body.attach(Box::new(finish::Uploading(Arc::clone(exchange))));
     }
     body

@@ -99,6 +99,8 @@ struct Answer {
     response: Response<Body>,
     lease: Option<Lease>,
     uploaded: Option<Arc<AtomicBool>>,
+    /// When the head came.
+    now: Tick,
 }
 
 /// A request on its way.
@@ -143,6 +145,7 @@ fn received(
 ) -> Result<Answer, Unsent> {
     match answer {
         Ok(response) => {
+            let now = clock::now();
             let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
             let mut response = response.map(|body| Body::incoming(body, Side::Upstream));
             wire::undress(&mut response);
@@ -150,9 +153,9 @@ fn received(
                 if lease.is_h2() && uploaded.as_ref().is_none_or(|done| done.load(Relaxed)) {
                     response.body_mut().set_flagged();
                 }
-                response.body_mut().set_idle(flight.idle_timeout(), Side::Upstream);
+                response.body_mut().set_idle(flight.idle_timeout(), Side::Upstream, now);
             }
-            Ok(Answer { response, lease: (!upgraded).then_some(lease), uploaded })
+            Ok(Answer { response, lease: (!upgraded).then_some(lease), uploaded, now })
         }
         Err(mut error) => match error.take_message() {
             Some(unsent) => {
@@ -205,5 +208,5 @@ async fn tunnel(flight: &mut Flight) -> Result<Answer, Error> {
     let io = flight.pool().connect(Flavour::H1, local, flight.connect_timeout()).await?.io;
     let mut response = Response::new(Body::empty());
     response.extensions_mut().insert(Tunnel::new(io));
-    Ok(Answer { response, lease: None, uploaded: None })
+    Ok(Answer { response, lease: None, uploaded: None, now: clock::now() })
 }

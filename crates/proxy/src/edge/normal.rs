@@ -78,7 +78,8 @@ pub(super) fn of(parts: &mut Parts, body: &Incoming, from: &From<'_>, id: u64, n
     Normal { head, accept, refused, named }
 }
 
-type Said = (Option<Authority>, Option<Authority>);
+/// The target's authority, the `Host` if it differs from it, and whether it is the very same text.
+type Said = (Option<Authority>, Option<Authority>, bool);
 
 fn read(
     parts: &mut Parts,
@@ -90,7 +91,7 @@ fn read(
     named: &mut Option<usize>,
 ) -> Result<(), Error> {
     let From { entry, site, .. } = from;
-    let (written, host) = said;
+    let (written, host, fits) = said;
     if let Some(path) = parts.uri.path_and_query() {
         head.path = path.clone();
     }
@@ -110,7 +111,8 @@ fn read(
     }
     upgrade(parts, body, said, head)?;
     if head.door != Door::Connect {
-        rewrite(parts, head)?;
+        let fits = fits && head.door == Door::Forward;
+        rewrite(parts, head, fits)?;
     }
     Ok(())
 }
@@ -127,9 +129,10 @@ fn authorities(parts: &Parts, look: &Look<'_>, known: &Known) -> Result<Said, Er
     };
     // RFC 9110 section 7.2: empty if the target has no authority; what the target says counts.
     let host = host.filter(|host| !(host.is_empty() && written.is_some()));
+    let fits = host.is_some() && host == written;
     let said = written.map(|text| known.authority(text)).transpose()?;
-    let host = if host == written { None } else { host.map(|text| known.authority(text)).transpose()? };
-    Ok((said, host))
+    let host = if fits { None } else { host.map(|text| known.authority(text)).transpose()? };
+    Ok((said, host, fits))
 }
 
 fn target(
@@ -250,7 +253,9 @@ fn upgrade(parts: &mut Parts, body: &Incoming, said: Stripped, head: &mut Head) 
 }
 
 /// An absolute URI, and `Host` from it.
-fn rewrite(parts: &mut Parts, head: &Head) -> Result<(), Error> {
+///
+/// `fits`: the one `Host` is the authority of an absolute-form target, letter for letter.
+fn rewrite(parts: &mut Parts, head: &Head, fits: bool) -> Result<(), Error> {
     let uri = std::mem::take(&mut parts.uri).into_parts();
     let keeps = matches!(head.door, Door::Forward) || (head.door == Door::Reverse && uri.authority.is_some());
     let authority = match uri.authority {
@@ -260,7 +265,6 @@ fn rewrite(parts: &mut Parts, head: &Head) -> Result<(), Error> {
             http::uri::Authority::from_maybe_shared(Bytes::from(text)).map_err(|_| bad("the host is not valid"))?
         }
     };
-    let fits = parts.headers.get(header::HOST).is_some_and(|host| host.as_bytes() == authority.as_str().as_bytes());
     if !fits {
         let host = HeaderValue::from_str(authority.as_str()).map_err(|_| bad("the host is not valid"))?;
         parts.headers.insert(header::HOST, host);

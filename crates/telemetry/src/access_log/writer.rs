@@ -13,7 +13,7 @@ use crate::metrics::Events;
 use crate::outcome;
 
 /// Handed over when this many bytes are in it.
-const HAND_OVER: usize = 16 * 1024;
+const HAND_OVER: usize = 48 * 1024;
 
 /// While the queue is full it grows up to here; then lines are lost.
 const FULL: usize = 64 * 1024;

@@ -87,8 +87,7 @@ impl Flight {
 
     /// The head is there: judges it and hands what is held to the body.
     pub(super) fn answered(mut self, answer: Answer) -> Response<Body> {
-        let Answer { mut response, lease, uploaded } = answer;
-        let now = clock::now();
+        let Answer { mut response, lease, uploaded, now } = answer;
         let status = response.status();
         let failed = self.exchange.head.grpc && grpc_failed(response.headers());
         let verdict = if failed { Verdict::Bad } else { classify::status(status) };
