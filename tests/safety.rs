@@ -149,6 +149,21 @@ async fn a_redirect_of_the_upstream_is_the_clients_affair() {
 }
 
 #[tokio::test]
+async fn the_prefix_of_a_route_for_many_hosts_gives_its_credential_to_no_local_port() {
+    let (upstream, token) = (Upstream::fixed("").await, Token::new("s3cret"));
+    let auth = format!("auth: {{ bearer: {{ file: {} }} }}", token.path());
+    let proxy = Proxy::start(&format!("routes:\n  - name: wild\n    match: \"*.example.com\"\n    {auth}\n"));
+    let mut client = proxy.client().await;
+
+    for host in [format!("localhost:{}", upstream.addr().port()), upstream.addr().to_string()] {
+        let response = client.call("GET", "/r/wild/x", &[&format!("Host: {host}")], "").await;
+
+        assert_eq!((response.status, response.reason().as_str()), (404, "no_route"), "{host}");
+    }
+    assert_eq!(upstream.connections(), 0);
+}
+
+#[tokio::test]
 async fn secrets_are_in_no_view_metric_or_log_line() {
     let (upstream, token) = (Upstream::fixed("").await, Token::new("s3cret-in-file"));
     let literal = "    headers: { request: { set: { x-api-key: s3cret-literal } } }\n";
