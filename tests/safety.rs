@@ -296,6 +296,26 @@ async fn our_own_listener_and_admin_are_loops() {
 }
 
 #[tokio::test]
+async fn a_remote_client_finds_no_connection_that_a_local_one_opened() {
+    // An address of this machine that is not loopback; a client that connects to it comes from it.
+    let probe = std::net::UdpSocket::bind("0.0.0.0:0").expect("a socket");
+    let Ok(own) = probe.connect("192.0.2.1:9").and_then(|()| probe.local_addr()) else {
+        return println!("left out: this machine has no address but loopback");
+    };
+    let upstream = Upstream::fixed("").await;
+    let proxy = Proxy::start(&format!("listen: {{ address: \"0.0.0.0:0\", clients: [{}] }}\n", own.ip()));
+    let port = proxy.addr().port();
+
+    let mut local = Client::connect(([127, 0, 0, 1], port).into()).await;
+    assert_eq!(local.get(&upstream.url("/")).await.status, 200);
+    let mut remote = Client::connect((own.ip(), port).into()).await;
+    let response = remote.get(&upstream.url("/")).await;
+
+    assert_eq!((response.status, response.reason().as_str()), (403, "destination_blocked"));
+    assert_eq!(upstream.count(), 1);
+}
+
+#[tokio::test]
 async fn what_the_operator_denies_is_denied_and_exceptions_hold() {
     let (upstream, other) = (Upstream::fixed("").await, Upstream::fixed("").await);
     let allow = format!("127.0.0.1:{}", upstream.port());
