@@ -397,6 +397,25 @@ async fn a_destination_that_a_reload_denies_is_refused_though_a_connection_to_it
 }
 
 #[tokio::test]
+async fn a_credential_that_a_reload_brings_is_there_with_its_route() {
+    let scene = Scene::new("30s").await;
+    let token = scene.dir.path().join("token");
+    std::fs::write(&token, "s3cret").expect("written");
+
+    let auth = format!("    auth: {{ bearer: {{ file: {} }} }}\n  - match: broken.test", token.display());
+    replace(&scene.file, &scene.text(2).replacen("  - match: broken.test", &auth, 1));
+    assert!(scene.proxy.command(&["reload"]).await.status.success());
+
+    until("the new version", SEEN, || async {
+        match scene.wire().await.get("http://up.test/").await {
+            Got::Whole { status: 200, head, .. } => version(&head) == 2,
+            other => panic!("{other:?}"),
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_open_breaker_stays_open_when_its_numbers_change() {
     let scene = Scene::new("30s").await;
     let state = format!("attache_breaker_state{{upstream=\"{at}\",endpoint=\"{at}\"}}", at = scene.broken.address);
