@@ -51,8 +51,14 @@ pub fn build(plan: &Plan, snapshot: &Snapshot, worker: &Arc<Worker>) -> Stack {
             route.end("respond", respond::service(params::respond(*status, headers, body)))
         }
         End::Hosts { tls } => {
-            let upstream = Upstream::of_hosts(tls.clone(), params::upstream(policy), Arc::clone(worker.upstream()));
-            aimed(&mut route, plan, snapshot, ArcService::new(upstream))
+            let upstream =
+                Arc::new(Upstream::of_hosts(tls.clone(), params::upstream(policy), Arc::clone(worker.upstream())));
+            let mut layers = Layers::default();
+            let service = aimed(&mut layers, plan, snapshot, ArcService::shared(Arc::clone(&upstream)));
+            let rewritten = params::rewritten(plan, service.clone(), upstream);
+            route.note("target", rewritten.is_some()); // the path and host it is asked for, where they change
+            route.names.append(&mut layers.names);
+            rewritten.map_or(service, |params| target::service(params, random))
         }
         End::Targets { targets, .. } => {
             let mut candidates = Vec::new();

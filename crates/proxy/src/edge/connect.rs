@@ -114,6 +114,9 @@ impl Inside {
     async fn late(self, client: Io) {
         let mut request = Request::new(Body::empty());
         *request.method_mut() = http::Method::CONNECT;
+        if let Ok(target) = self.exchange.head.authority.to_string().parse() {
+            *request.uri_mut() = target;
+        }
         request.extensions_mut().insert(Arc::clone(&self.exchange));
         let worker = Arc::clone(&self.worker);
         match self.named.default_stack().service.call(request).await {
