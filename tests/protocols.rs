@@ -78,6 +78,21 @@ async fn an_http1_client_reaches_an_http2_upstream_in_the_clear() {
 }
 
 #[tokio::test]
+async fn a_rewritten_host_is_the_authority_of_http2() {
+    let upstream = Upstream::h2c(|_| Reply::ok("")).await;
+    let proxy = Proxy::start(&format!(
+        "{}    rewrite: {{ host: other.test }}\n",
+        route(&format!("h2c://{}", upstream.addr()))
+    ));
+
+    assert_eq!(proxy.get("http://api.test/x?y").await.status, 200);
+
+    let seen = upstream.only();
+    assert_eq!((seen.header(":authority"), seen.target.as_str()), (Some("other.test"), "/x?y"));
+    assert_eq!((seen.header("host"), seen.header(":scheme")), (None, Some("http")));
+}
+
+#[tokio::test]
 async fn many_streams_share_one_http2_connection() {
     let upstream = Upstream::h2c(|seen| Reply::ok(seen.target.as_str())).await;
     let proxy = Proxy::start(&route(&format!("h2c://{}", upstream.addr())));
