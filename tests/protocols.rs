@@ -551,3 +551,16 @@ async fn an_idle_tunnel_ends_after_its_time() {
 
     assert!(ended.is_ok());
 }
+
+#[tokio::test]
+async fn an_idle_websocket_ends_after_its_routes_time() {
+    let upstream = Upstream::http(|_| Reply::raw(SWITCHED).then(Then::Echo)).await;
+    let timeout = "    timeout: { tunnel_idle: 300ms }\n";
+    let proxy = Proxy::start(&format!("{}{timeout}", route(&format!("http://{}", upstream.addr()))));
+    let mut client = proxy.client().await;
+    assert_eq!(client.call("GET", "http://api.test/", UPGRADE, "").await.status, 101);
+
+    let ended = tokio::time::timeout(Duration::from_secs(5), client.rest()).await;
+
+    assert!(ended.is_ok());
+}

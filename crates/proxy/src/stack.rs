@@ -24,6 +24,8 @@ pub struct Stack {
     pub layers: Vec<&'static str>,
     /// The outermost of them.
     pub service: ArcService,
+    /// Without a byte in either direction of an upgraded connection or a tunnel.
+    pub tunnel_idle: Duration,
     observer: Arc<Observer>,
 }
 
@@ -79,7 +81,8 @@ pub fn build(plan: &Plan, snapshot: &Snapshot, worker: &Arc<Worker>) -> Stack {
     };
     let service = [deadline, browser, retry].into_iter().rev().flatten().fold(end, |inner, wrap| wrap(inner));
     let observer = Arc::new(worker.observer(&plan.name));
-    Stack { name: Arc::clone(&plan.name), layers: route.names, service, observer }
+    let tunnel_idle = policy.timeout.tunnel_idle;
+    Stack { name: Arc::clone(&plan.name), layers: route.names, service, tunnel_idle, observer }
 }
 
 /// What is done per attempt, once its target is fixed.
@@ -198,10 +201,5 @@ impl Site {
         let exchange::Host::Ip(ip) = authority.host() else { return false };
         let port = authority.port_or(80);
         self.snapshot.own.iter().any(|own| own.port() == port && (own.ip() == *ip || own.ip().is_unspecified()))
-    }
-
-    /// Without a byte in either direction of a tunnel.
-    pub fn tunnel_idle(&self) -> Duration {
-        self.snapshot.tunnel_idle()
     }
 }

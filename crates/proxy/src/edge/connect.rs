@@ -57,7 +57,7 @@ pub(super) async fn serve(mut leave: Leave, request: Request<Body>) -> Result<Re
 
 /// Answers 200 and goes on in a task of its own.
 fn open(leave: Leave, client: OnUpgrade, dialed: Option<Response<Body>>) -> Response<Body> {
-    let Leave { edge, exchange, watch, site, .. } = leave;
+    let Leave { edge, exchange, watch, site, tunnel_idle, .. } = leave;
     exchange.answered(200, None, Some(clock::now()));
     let mut owing = dialed.unwrap_or_default();
     let upstream = owing.extensions_mut().remove::<Tunnel>().and_then(|tunnel| tunnel.take());
@@ -67,7 +67,7 @@ fn open(leave: Leave, client: OnUpgrade, dialed: Option<Response<Body>>) -> Resp
         worker: Arc::clone(&edge.0.worker),
         exchange,
         owed: owing.into_body(),
-        idle: site.tunnel_idle(),
+        idle: tunnel_idle,
         named: site,
     };
     let held = inside.worker.hold();
