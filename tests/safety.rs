@@ -267,6 +267,36 @@ async fn other_spellings_of_an_address_are_names_that_do_not_exist() {
 }
 
 #[tokio::test]
+async fn under_deny_a_tunnel_leads_where_a_route_leads_and_nowhere_else() {
+    let upstream = Upstream::fixed("").await;
+    let (addr, port) = (upstream.addr(), upstream.addr().port());
+    let proxy = Proxy::start(&format!(
+        "{PORTS}default: deny
+resolve: {{ blocked.test: {addr}, moved.test: {addr}, api.test: {addr}, one.test: {addr} }}
+routes:
+  - match: blocked.test
+    respond: 403
+  - match: moved.test
+    redirect: https://api.test/
+  - match: \"one.test:{port}\"
+  - match: api.test
+  - match: {{ path: /anything }}
+"
+    ));
+
+    for (target, status) in [
+        ("blocked.test:443", 403),
+        ("moved.test:443", 403),
+        ("one.test:443", 403),
+        ("other.test:443", 403),
+        (&format!("one.test:{port}"), 200),
+        ("api.test:443", 200),
+    ] {
+        assert_eq!(proxy.client().await.connect_to(target).await.status, status, "{target}");
+    }
+}
+
+#[tokio::test]
 async fn a_tunnel_to_port_80_cannot_reach_what_a_request_cannot() {
     let proxy = Proxy::start("");
     let mut client = proxy.client().await.tunnel("169.254.169.254:80").await;

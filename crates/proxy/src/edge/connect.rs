@@ -31,10 +31,9 @@ pub(super) fn admit(site: &Site, head: &Head) -> Result<Arc<Stack>, Error> {
         return Err(Error::new(ErrorKind::Forbidden)
             .with_detail(format!("CONNECT to port {port} is not in `destinations: connect_ports`")));
     }
-    let named = site.table().names_host(head.authority.host());
-    if !named && !site.passes() {
+    if !site.passes() && !site.table().leads_to(&head.authority) {
         return Err(Error::new(ErrorKind::NoRoute)
-            .with_detail(format!("no route names {} and the default is deny", head.authority)));
+            .with_detail(format!("no route leads to {} and the default is deny", head.authority)));
     }
     Ok(Arc::clone(site.default_stack()))
 }
