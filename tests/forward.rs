@@ -421,6 +421,32 @@ async fn a_prefix_and_a_host_are_rewritten() {
 }
 
 #[tokio::test]
+async fn a_route_without_a_target_and_the_default_rewrite_too() {
+    let upstream = Upstream::fixed("").await;
+    let addr = upstream.addr();
+    let proxy = Proxy::start(&format!(
+        "resolve: {{ shop.test: {addr}, other.test: {addr} }}
+destinations: {{ connect_ports: [80, \"1024-65535\"] }}
+default: {{ action: pass, rewrite: {{ path: /fixed, host: any.test }} }}
+routes:
+  - match: {{ host: shop.test, path: /v1/ }}
+    rewrite: {{ prefix: /store/2/, host: api.shop.test }}
+"
+    ));
+
+    assert_eq!(proxy.get("http://shop.test/v1/orders?a=%20").await.status, 200);
+    assert_eq!(proxy.get("http://other.test/x?q=1").await.status, 200);
+    let mut tunnel = proxy.client().await.tunnel(&addr.to_string()).await;
+    tunnel.send("GET /x HTTP/1.1\r\nHost: inside\r\n\r\n".replace("inside", &addr.to_string())).await;
+    assert_eq!(tunnel.response("GET").await.status, 200);
+
+    let seen: Vec<_> =
+        upstream.requests().iter().map(|seen| (seen.target.clone(), seen.headers("host").join(","))).collect();
+    let want = [("/store/2/orders?a=%20", "api.shop.test"), ("/fixed?q=1", "any.test"), ("/fixed", "any.test")];
+    assert_eq!(seen, want.map(|(target, host)| (target.to_owned(), host.to_owned())));
+}
+
+#[tokio::test]
 async fn redirect_and_respond_need_no_upstream() {
     let proxy = Proxy::start(
         "routes:

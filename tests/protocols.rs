@@ -78,6 +78,19 @@ async fn an_http1_client_reaches_an_http2_upstream_in_the_clear() {
 }
 
 #[tokio::test]
+async fn a_rewritten_host_is_the_authority_of_http2() {
+    let upstream = Upstream::h2c(|_| Reply::ok("")).await;
+    let proxy =
+        Proxy::start(&format!("{}    rewrite: {{ host: other.test }}\n", route(&format!("h2c://{}", upstream.addr()))));
+
+    assert_eq!(proxy.get("http://api.test/x?y").await.status, 200);
+
+    let seen = upstream.only();
+    assert_eq!((seen.header(":authority"), seen.target.as_str()), (Some("other.test"), "/x?y"));
+    assert_eq!((seen.header("host"), seen.header(":scheme")), (None, Some("http")));
+}
+
+#[tokio::test]
 async fn many_streams_share_one_http2_connection() {
     let upstream = Upstream::h2c(|seen| Reply::ok(seen.target.as_str())).await;
     let proxy = Proxy::start(&route(&format!("h2c://{}", upstream.addr())));
@@ -706,4 +719,17 @@ async fn an_http2_upload_that_is_reset_is_never_complete_for_the_upstream() {
         upstream.until("its connection is closed", |record| record.open == 0).await;
         assert!(!upstream.only().whole, "{code}");
     }
+}
+
+#[tokio::test]
+async fn an_idle_websocket_ends_after_its_routes_time() {
+    let upstream = Upstream::http(|_| Reply::raw(SWITCHED).then(Then::Echo)).await;
+    let timeout = "    timeout: { tunnel_idle: 300ms }\n";
+    let proxy = Proxy::start(&format!("{}{timeout}", route(&format!("http://{}", upstream.addr()))));
+    let mut client = proxy.client().await;
+    assert_eq!(client.call("GET", "http://api.test/", UPGRADE, "").await.status, 101);
+
+    let ended = tokio::time::timeout(Duration::from_secs(5), client.rest()).await;
+
+    assert!(ended.is_ok());
 }

@@ -374,6 +374,48 @@ async fn a_deleted_file_changes_nothing_until_it_is_back() {
 }
 
 #[tokio::test]
+async fn a_destination_that_a_reload_denies_is_refused_though_a_connection_to_it_is_open() {
+    let scene = Scene::new("30s").await;
+    let by_address = format!("http://{}/", scene.origin.address);
+    let mut wire = scene.wire().await;
+    for url in ["http://up.test/", &by_address] {
+        let got = wire.get(url).await;
+        assert!(matches!(got, Got::Whole { status: 200, .. }), "{url}: {got:?}");
+    }
+
+    let ports = "connect_ports: [\"1-65535\"]";
+    replace(&scene.file, &scene.text(2).replace(ports, &format!("{ports}, deny: [{}]", scene.origin.address.ip())));
+    assert!(scene.proxy.command(&["reload"]).await.status.success());
+
+    let (wire, by_address) = (&tokio::sync::Mutex::new(wire), &by_address);
+    for url in ["http://up.test/", by_address] {
+        until("the destination is refused", SEEN, || async {
+            matches!(wire.lock().await.get(url).await, Got::Whole { status: 403, .. })
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_credential_that_a_reload_brings_is_there_with_its_route() {
+    let scene = Scene::new("30s").await;
+    let token = scene.dir.path().join("token");
+    std::fs::write(&token, "s3cret").expect("written");
+
+    let auth = format!("    auth: {{ bearer: {{ file: {} }} }}\n  - match: broken.test", token.display());
+    replace(&scene.file, &scene.text(2).replacen("  - match: broken.test", &auth, 1));
+    assert!(scene.proxy.command(&["reload"]).await.status.success());
+
+    until("the new version", SEEN, || async {
+        match scene.wire().await.get("http://up.test/").await {
+            Got::Whole { status: 200, head, .. } => version(&head) == 2,
+            other => panic!("{other:?}"),
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_open_breaker_stays_open_when_its_numbers_change() {
     let scene = Scene::new("30s").await;
     let state = format!("attache_breaker_state{{upstream=\"{at}\",endpoint=\"{at}\"}}", at = scene.broken.address);

@@ -149,6 +149,21 @@ async fn a_redirect_of_the_upstream_is_the_clients_affair() {
 }
 
 #[tokio::test]
+async fn the_prefix_of_a_route_for_many_hosts_gives_its_credential_to_no_local_port() {
+    let (upstream, token) = (Upstream::fixed("").await, Token::new("s3cret"));
+    let auth = format!("auth: {{ bearer: {{ file: {} }} }}", token.path());
+    let proxy = Proxy::start(&format!("routes:\n  - name: wild\n    match: \"*.example.com\"\n    {auth}\n"));
+    let mut client = proxy.client().await;
+
+    for host in [format!("localhost:{}", upstream.addr().port()), upstream.addr().to_string()] {
+        let response = client.call("GET", "/r/wild/x", &[&format!("Host: {host}")], "").await;
+
+        assert_eq!((response.status, response.reason().as_str()), (404, "no_route"), "{host}");
+    }
+    assert_eq!(upstream.connections(), 0);
+}
+
+#[tokio::test]
 async fn secrets_are_in_no_view_metric_or_log_line() {
     let (upstream, token) = (Upstream::fixed("").await, Token::new("s3cret-in-file"));
     let literal = "    headers: { request: { set: { x-api-key: s3cret-literal } } }\n";
@@ -253,6 +268,36 @@ async fn other_spellings_of_an_address_are_names_that_do_not_exist() {
 }
 
 #[tokio::test]
+async fn under_deny_a_tunnel_leads_where_a_route_leads_and_nowhere_else() {
+    let upstream = Upstream::fixed("").await;
+    let (addr, port) = (upstream.addr(), upstream.addr().port());
+    let proxy = Proxy::start(&format!(
+        "{PORTS}default: deny
+resolve: {{ blocked.test: {addr}, moved.test: {addr}, api.test: {addr}, one.test: {addr} }}
+routes:
+  - match: blocked.test
+    respond: 403
+  - match: moved.test
+    redirect: https://api.test/
+  - match: \"one.test:{port}\"
+  - match: api.test
+  - match: {{ path: /anything }}
+"
+    ));
+
+    for (target, status) in [
+        ("blocked.test:443", 403),
+        ("moved.test:443", 403),
+        ("one.test:443", 403),
+        ("other.test:443", 403),
+        (&format!("one.test:{port}"), 200),
+        ("api.test:443", 200),
+    ] {
+        assert_eq!(proxy.client().await.connect_to(target).await.status, status, "{target}");
+    }
+}
+
+#[tokio::test]
 async fn a_tunnel_to_port_80_cannot_reach_what_a_request_cannot() {
     let (proxy, net) = Proxy::nowhere("");
     let mut client = proxy.client().await.tunnel("169.254.169.254:80").await;
@@ -280,6 +325,26 @@ async fn our_own_listener_and_admin_are_loops() {
             assert!([403, 508].contains(&unspecified.status), "{host}:{port} {unspecified:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_remote_client_finds_no_connection_that_a_local_one_opened() {
+    // An address of this machine that is not loopback; a client that connects to it comes from it.
+    let probe = std::net::UdpSocket::bind("0.0.0.0:0").expect("a socket");
+    let Ok(own) = probe.connect("192.0.2.1:9").and_then(|()| probe.local_addr()) else {
+        return println!("left out: this machine has no address but loopback");
+    };
+    let upstream = Upstream::fixed("").await;
+    let proxy = Proxy::start(&format!("listen: {{ address: \"0.0.0.0:0\", clients: [{}] }}\n", own.ip()));
+    let port = proxy.addr().port();
+
+    let mut local = Client::connect(([127, 0, 0, 1], port).into()).await;
+    assert_eq!(local.get(&upstream.url("/")).await.status, 200);
+    let mut remote = Client::connect((own.ip(), port).into()).await;
+    let response = remote.get(&upstream.url("/")).await;
+
+    assert_eq!((response.status, response.reason().as_str()), (403, "destination_blocked"));
+    assert_eq!(upstream.count(), 1);
 }
 
 #[tokio::test]

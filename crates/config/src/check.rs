@@ -68,6 +68,10 @@ impl Check<'_> {
     fn listener(&mut self, fields: &Fields<'_>) -> Option<Listener> {
         let address = fields.parse("address", values::address)?;
         let clients = fields.all("clients", values::net);
+        if matches!(address, Address::Unix(_)) && !fields.list("clients").is_empty() {
+            let message = "`clients` has no effect on a unix socket: the rights of its file decide";
+            self.report.error("misplaced-key", fields.key("clients"), message, "remove it");
+        }
         if let Address::Tcp(socket) = &address
             && !socket.ip().to_canonical().is_loopback()
             && fields.list("clients").is_empty()
@@ -130,6 +134,9 @@ impl Check<'_> {
         if pass && fields.written("auth") {
             self.unbounded(fields);
         }
+        if pass && fields.written("balance") {
+            self.no_effect(fields, "balance", "a host that no route names is one target");
+        }
         DefaultRoute { pass, policy: self.policy(fields, policy::Kind::Default) }
     }
 
@@ -146,6 +153,12 @@ impl Check<'_> {
             let at = fields.key(name);
             self.report.error("misplaced-key", at, format!("`{name}` has no effect here: {why}"), "remove it");
         }
+    }
+
+    /// Warns of a key that nothing reads here.
+    fn no_effect(&mut self, fields: &Fields<'_>, name: &'static str, why: &str) {
+        let message = format!("`{name}` has no effect: {why}");
+        self.report.warning("no-effect", fields.key(name), message, "remove it");
     }
 
     /// Refuses the second of two equal names.

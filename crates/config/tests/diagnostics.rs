@@ -250,6 +250,25 @@ fn a_route_that_could_not_be_read_shadows_nothing() {
 }
 
 #[test]
+fn a_setting_that_nothing_would_obey_is_told() {
+    let upstream = "upstreams: [{ name: a, endpoints: [http://a.com/v1, http://b.com/v2] }]\n\
+                    routes: [{ match: a.com, to: upstream:a }]\n";
+    let two = "routes:\n  - match: a.com\n    balance: random\n    to:";
+    for (text, id) in [
+        (upstream, "bad-value"),
+        ("listen: { address: \"unix:/run/a.sock\", clients: [10.0.0.0/8] }\n", "misplaced-key"),
+        ("default: { balance: random }\n", "no-effect"),
+        ("routes: [{ match: a.com, balance: random }]\n", "no-effect"),
+        (&format!("{ROUTE}balance: random\n"), "no-effect"),
+        (&format!("{two} [{{ url: https://a.com, weight: 1 }}, https://b.com]\n"), "no-effect"),
+        ("routes: [{ match: a.com, to: http://a.com, tls: { min: 1.3 } }]\n", "no-effect"),
+    ] {
+        assert_eq!(ids(&found(text)), [id], "{text}");
+    }
+    assert_eq!(ids(&found(&format!("{two} [https://a.com, https://b.com]\n"))), Vec::<&str>::new());
+}
+
+#[test]
 fn keys_of_later_versions_are_unknown() {
     for key in ["limit", "health", "hedge", "fallback", "fault", "mirror", "allow", "intercept"] {
         assert_eq!(ids(&found(&format!("{ROUTE}{key}: 1\n"))), ["unknown-key"], "{key}");

@@ -146,9 +146,12 @@ pub fn strip(headers: &mut HeaderMap, seen: Seen) -> Stripped {
     let mut named: SmallVec<[HeaderName; 2]> = SmallVec::new();
     let mut upgrade_named = false;
     if seen.has(Seen::CONNECTION) && !names_nothing(headers) {
-        for token in headers.get_all(header::CONNECTION).iter().flat_map(tokens) {
-            upgrade_named |= token.eq_ignore_ascii_case("upgrade");
-            if let Ok(name) = HeaderName::from_bytes(token.as_bytes())
+        // By bytes: a value with a byte outside of ASCII still names what else it names.
+        let members =
+            headers.get_all(header::CONNECTION).iter().flat_map(|value| value.as_bytes().split(|b| *b == b','));
+        for token in members.map(<[u8]>::trim_ascii) {
+            upgrade_named |= token.eq_ignore_ascii_case(b"upgrade");
+            if let Ok(name) = HeaderName::from_bytes(token)
                 && !is_end_to_end(&name)
             {
                 named.push(name);
@@ -251,6 +254,16 @@ mod tests {
 
         assert_eq!(headers, map(&[("te", "trailers"), ("trailer", "x-sum"), ("x-keep", "1")]));
         assert_eq!(said, Stripped { websocket: false, upgrade: true });
+    }
+
+    #[test]
+    fn a_byte_outside_of_ascii_hides_no_name() {
+        let mut headers = map(&[("x-hop", "1")]);
+        headers.append("connection", HeaderValue::from_bytes(b"\xff, x-hop").expect("value"));
+
+        strip(&mut headers);
+
+        assert!(headers.is_empty(), "{headers:?}");
     }
 
     #[test]

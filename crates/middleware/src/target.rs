@@ -40,8 +40,8 @@ pub struct Params {
 pub struct Candidate {
     /// If any candidate has one, picks are in proportion; those without count as 1, and 0 is never picked.
     pub weight: Option<u32>,
-    /// `http` or `https`.
-    pub scheme: Scheme,
+    /// `http` or `https`. `None` keeps the request's.
+    pub scheme: Option<Scheme>,
     /// As it is to appear in `Host`: without the scheme's own port. `None` keeps the request's.
     pub authority: Option<Authority>,
     /// Begins with `/` and does not end in one; empty = none.
@@ -54,7 +54,7 @@ pub struct Candidate {
 
 impl std::fmt::Debug for Candidate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Candidate({} {:?}{} weight {:?})", self.scheme, self.authority, self.base, self.weight)
+        write!(f, "Candidate({:?} {:?}{} weight {:?})", self.scheme, self.authority, self.base, self.weight)
     }
 }
 
@@ -152,7 +152,7 @@ impl Target {
             request.headers_mut().insert(HOST, host);
         }
         let mut parts = Parts::default();
-        parts.scheme = Some(candidate.scheme.clone());
+        parts.scheme = candidate.scheme.as_ref().or_else(|| request.uri().scheme()).cloned();
         parts.authority = Some(authority);
         parts.path_and_query = Some(path);
         *request.uri_mut() =

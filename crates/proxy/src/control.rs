@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use config::model::Address;
+use config::model::{Address, Listener};
 use config::{Diagnostic, Loaded, Source};
 use exchange::clock;
 use parking_lot::{Mutex, RwLock};
@@ -266,7 +266,9 @@ struct Doors {
 
 /// The control thread's life.
 async fn run(control: Arc<Control>, doors: Doors, mut orders: mpsc::Receiver<Command>, mut drain: Drain) -> Ended {
-    let rules: Vec<_> = doors.acceptors.iter().map(|acceptor| Arc::clone(&acceptor.door.rules)).collect();
+    let addresses = control.reloader.current().model.listen.iter().map(|one| one.address.clone()).collect::<Vec<_>>();
+    let rules = doors.acceptors.iter().map(|acceptor| Arc::clone(&acceptor.door.rules));
+    let rules: Vec<_> = addresses.into_iter().zip(rules).collect();
     for acceptor in doors.acceptors {
         tokio::spawn(acceptor.run(drain.clone()));
     }
@@ -302,13 +304,22 @@ async fn run(control: Arc<Control>, doors: Doors, mut orders: mpsc::Receiver<Com
 }
 
 /// What a reload changes at the doors.
-fn adopt(control: &Control, rules: &[Arc<RwLock<Rules>>]) {
+fn adopt(control: &Control, rules: &[(Address, Arc<RwLock<Rules>>)]) {
     let snapshot = control.reloader.current();
-    for (rules, listener) in rules.iter().zip(&snapshot.model.listen) {
+    for (index, (address, rules)) in rules.iter().enumerate() {
         let mut rules = rules.write();
-        rules.clients.clone_from(&listener.clients);
         rules.max_connections = snapshot.model.server.max_connections;
+        if let Some(listener) = of_address(&snapshot.model.listen, index, address) {
+            rules.clients.clone_from(&listener.clients);
+        }
     }
+}
+
+/// What a configuration says of a socket that is open, the `index`th. One it no longer names stays open until a restart
+/// and keeps its rules: those of another listener, an empty list perhaps, would let everybody in.
+fn of_address<'a>(listeners: &'a [Listener], index: usize, address: &Address) -> Option<&'a Listener> {
+    let same = |listener: &&Listener| listener.address == *address;
+    listeners.get(index).filter(same).or_else(|| listeners.iter().find(same))
 }
 
 /// Waits until nothing is in flight, or the time is over, or somebody insists.
@@ -373,4 +384,30 @@ fn bind(key: &'static str, address: &Address) -> Result<(Listening, Bound), Star
 /// min(4, cores within the quota), at least one.
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from).min(4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listener(address: &str, clients: &[&str]) -> Listener {
+        let clients = clients.iter().map(|net| net.parse().expect("a network")).collect();
+        Listener { address: Address::Tcp(address.parse().expect("an address")), clients }
+    }
+
+    #[test]
+    fn an_open_socket_never_gets_the_rules_of_another_address() {
+        let (wide, local) = (listener("0.0.0.0:4780", &["10.0.0.0/8"]), listener("127.0.0.1:4780", &[]));
+
+        assert_eq!(of_address(std::slice::from_ref(&local), 0, &wide.address), None);
+        assert_eq!(of_address(&[local.clone(), wide.clone()], 0, &wide.address), Some(&wide));
+        assert_eq!(of_address(&[wide.clone(), local.clone()], 1, &local.address), Some(&local));
+    }
+
+    #[test]
+    fn of_equal_addresses_each_keeps_its_place() {
+        let each = [listener("10.0.0.1:0", &["10.0.0.0/8"]), listener("10.0.0.1:0", &["10.1.0.0/16"])];
+
+        assert_eq!(of_address(&each, 1, &each[1].address), Some(&each[1]));
+    }
 }

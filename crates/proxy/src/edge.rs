@@ -59,7 +59,8 @@ impl Edge {
             Err(_) => Arc::clone(site.default_stack()),
         };
         let watch = stack.watch(Arc::clone(&exchange));
-        let leave = finish::Leave { edge: self.clone(), exchange, accept, on_upgrade, watch, site };
+        let tunnel_idle = stack.tunnel_idle;
+        let leave = finish::Leave { edge: self.clone(), exchange, accept, on_upgrade, watch, site, tunnel_idle };
         match found {
             Err(error) => ResponseFuture::ready(Ok(leave.refused(error))),
             Ok(_) if leave.exchange.head.door == Door::Connect => ResponseFuture::new(connect::serve(leave, request)),

@@ -114,10 +114,11 @@ fn tunnel(site: &Site, head: &Head, request: String) -> Explanation {
     if !site.connect_ports().iter().any(|(first, last)| (*first..=*last).contains(&port)) {
         return refused(request, door, &format!("CONNECT to port {port} is not in `destinations: connect_ports`: 403"));
     }
-    let named = site.table().names_host(head.authority.host());
-    if !named && !site.passes() {
-        return refused(request, door, "no route names this host and the default is deny: 403");
+    let target = Authority::new(head.authority.host().clone(), Some(port));
+    if !site.passes() && !site.table().leads_to(&target) {
+        return refused(request, door, "no route leads to this host and port, and the default is deny: 403");
     }
+    let named = site.table().names_host(head.authority.host());
     let mut explanation = of_plan(&site.snapshot().default, request, door);
     explanation.layers.clone_from(&site.default_stack().layers);
     explanation.targets = vec![format!("{}:{port}, as it is", head.authority.host())];

@@ -74,12 +74,11 @@ pub fn target<'a>(
     plan: &Plan,
     candidates: impl Iterator<Item = (&'a Target, ArcService, Arc<dyn Load>)>,
 ) -> target::Params {
-    let rewrite = &plan.policy.rewrite;
     target::Params {
         candidates: candidates
             .map(|(one, service, load)| target::Candidate {
                 weight: one.weight,
-                scheme: one.scheme.clone(),
+                scheme: Some(one.scheme.clone()),
                 authority: one.authority.clone(),
                 base: one.base.clone(),
                 service,
@@ -92,14 +91,26 @@ pub fn target<'a>(
             model::Balance::RoundRobin => target::Balance::RoundRobin,
             model::Balance::Random => target::Balance::Random,
         },
-        rewrite: target::Rewrite {
-            host: rewrite.host.as_deref().and_then(|host| HeaderValue::from_str(host).ok()),
-            path: rewrite.path.clone(),
-            prefix: rewrite.prefix.as_ref().map(|with| target::Prefix {
-                matched: plan.prefix.clone().unwrap_or_else(|| "/".into()),
-                replacement: with.clone(),
-            }),
-        },
+        rewrite: rewrite(plan),
+    }
+}
+
+/// Where a request goes to its own host: `None` unless something is rewritten.
+pub fn rewritten(plan: &Plan, service: ArcService, load: Arc<dyn Load>) -> Option<target::Params> {
+    let only = || target::Candidate { weight: None, scheme: None, authority: None, base: String::new(), service, load };
+    let is_set = plan.policy.rewrite != model::Rewrite::default();
+    is_set.then(|| target::Params { candidates: vec![only()], rewrite: rewrite(plan), ..target::Params::default() })
+}
+
+fn rewrite(plan: &Plan) -> target::Rewrite {
+    let from = &plan.policy.rewrite;
+    target::Rewrite {
+        host: from.host.as_deref().and_then(|host| HeaderValue::from_str(host).ok()),
+        path: from.path.clone(),
+        prefix: from.prefix.as_ref().map(|with| target::Prefix {
+            matched: plan.prefix.clone().unwrap_or_else(|| "/".into()),
+            replacement: with.clone(),
+        }),
     }
 }
 

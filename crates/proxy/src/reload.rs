@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use crate::house::House;
 use crate::messages::{self, Messages};
+use crate::secrets;
 use crate::snapshot::Snapshot;
 
 /// Between two looks at the file.
@@ -124,6 +125,7 @@ impl Reloader {
         }
         *self.seen.lock() = mark;
         self.house.adopt(&snapshot);
+        secrets::fill(&self.house.state);
         messages::follow(self.messages.as_ref(), &snapshot.model.log);
         *self.loaded.lock() = Arc::new(loaded);
         self.snapshots.send_replace(Arc::new(snapshot));

@@ -53,6 +53,16 @@ pub fn shown(key: &SecretKey) -> String {
     }
 }
 
+/// Reads those that have no value yet: a route must not be in force before its credential is. What cannot be read is
+/// left to the [`Refresher`], which says so.
+pub fn fill(state: &State) {
+    for (key, cell) in state.secrets() {
+        if cell.get().is_none() {
+            cell.set(read(&key).ok());
+        }
+    }
+}
+
 /// Keeps all cells fresh.
 pub struct Refresher {
     state: Arc<State>,

@@ -1,7 +1,6 @@
 //! One configuration, built: everything that can fail has succeeded, nothing belongs to a worker yet.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use config::Model;
 use config::model::{Balance, Policy};
@@ -35,13 +34,6 @@ pub struct Snapshot {
     pub pseudonym: Arc<str>,
     /// `1.1 <pseudonym>`.
     pub via: HeaderValue,
-}
-
-impl Snapshot {
-    /// Without a byte in either direction of a tunnel.
-    pub fn tunnel_idle(&self) -> Duration {
-        self.default.policy.timeout.tunnel_idle
-    }
 }
 
 /// One route, built.

@@ -24,6 +24,8 @@ pub struct Stack {
     pub layers: Vec<&'static str>,
     /// The outermost of them.
     pub service: ArcService,
+    /// Without a byte in either direction of an upgraded connection or a tunnel.
+    pub tunnel_idle: Duration,
     observer: Arc<Observer>,
 }
 
@@ -51,8 +53,14 @@ pub fn build(plan: &Plan, snapshot: &Snapshot, worker: &Arc<Worker>) -> Stack {
             route.end("respond", respond::service(params::respond(*status, headers, body)))
         }
         End::Hosts { tls } => {
-            let upstream = Upstream::of_hosts(tls.clone(), params::upstream(policy), Arc::clone(worker.upstream()));
-            aimed(&mut route, plan, snapshot, ArcService::new(upstream))
+            let upstream =
+                Arc::new(Upstream::of_hosts(tls.clone(), params::upstream(policy), Arc::clone(worker.upstream())));
+            let mut layers = Layers::default();
+            let service = aimed(&mut layers, plan, snapshot, ArcService::shared(Arc::clone(&upstream)));
+            let rewritten = params::rewritten(plan, service.clone(), upstream);
+            route.note("target", rewritten.is_some()); // the path and host it is asked for, where they change
+            route.names.append(&mut layers.names);
+            rewritten.map_or(service, |params| target::service(params, random))
         }
         End::Targets { targets, .. } => {
             let mut candidates = Vec::new();
@@ -73,7 +81,8 @@ pub fn build(plan: &Plan, snapshot: &Snapshot, worker: &Arc<Worker>) -> Stack {
     };
     let service = [deadline, browser, retry].into_iter().rev().flatten().fold(end, |inner, wrap| wrap(inner));
     let observer = Arc::new(worker.observer(&plan.name));
-    Stack { name: Arc::clone(&plan.name), layers: route.names, service, observer }
+    let tunnel_idle = policy.timeout.tunnel_idle;
+    Stack { name: Arc::clone(&plan.name), layers: route.names, service, tunnel_idle, observer }
 }
 
 /// What is done per attempt, once its target is fixed.
@@ -192,10 +201,5 @@ impl Site {
         let exchange::Host::Ip(ip) = authority.host() else { return false };
         let port = authority.port_or(80);
         self.snapshot.own.iter().any(|own| own.port() == port && (own.ip() == *ip || own.ip().is_unspecified()))
-    }
-
-    /// Without a byte in either direction of a tunnel.
-    pub fn tunnel_idle(&self) -> Duration {
-        self.snapshot.tunnel_idle()
     }
 }

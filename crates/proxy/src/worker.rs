@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use config::Model;
 use exchange::{Client, Io, clock};
 use telemetry::Observer;
 use telemetry::access_log::Writer;
@@ -101,6 +102,10 @@ impl Worker {
 
     /// Puts a new snapshot in place; requests in flight keep the old one.
     pub fn swap(self: &Arc<Self>, snapshot: Arc<Snapshot>) {
+        let old = self.site.load();
+        if old.as_ref().is_some_and(|old| leads_elsewhere(&old.snapshot().model, &snapshot.model)) {
+            self.pools.forget();
+        }
         self.site.store(Some(Arc::new(Site::new(snapshot, self))));
     }
 
@@ -211,6 +216,11 @@ impl Worker {
             log.flush();
         }
     }
+}
+
+/// A name may lead elsewhere, or an address be refused, so that an open connection may lead where a new one would not.
+fn leads_elsewhere(old: &Model, new: &Model) -> bool {
+    old.destinations != new.destinations || old.resolve != new.resolve
 }
 
 /// One open client connection or tunnel; of a connection, the control thread counted it when it handed it over.

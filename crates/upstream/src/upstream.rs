@@ -103,14 +103,14 @@ impl Upstream {
     }
 
     fn host(&self, tls: &Tls, exchange: &Exchange) -> Result<Endpoint, Error> {
-        Ok(self.worker.host(host_key(&exchange.head, Some(tls))?))
+        Ok(self.worker.host(host_key(&exchange.head, Some(tls))?, exchange.head.client.local))
     }
 }
 
 /// Finds the retry budget of each request's own host.
 pub fn host_budgets(tls: Tls, worker: Arc<Worker>) -> impl Fn(&Exchange) -> Arc<Budget> + Send + Sync {
     move |exchange| match host_key(&exchange.head, Some(&tls)) {
-        Ok(key) => Arc::clone(&worker.host(key).state.budget),
+        Ok(key) => Arc::clone(&worker.host(key, exchange.head.client.local).state.budget),
         // The request will be refused for the same reason.
         Err(_) => Arc::new(Budget::new()),
     }

@@ -20,7 +20,9 @@ pub struct Worker {
     registry: Arc<Registry>,
     limits: Limits,
     named: Mutex<HashMap<Key, Weak<Pool>>>,
-    hosts: Mutex<Cache<Key, Endpoint>>,
+    /// By host, and by whether the client is on this machine: where only such a client may connect to, another must
+    /// not find a connection.
+    hosts: Mutex<Cache<(Key, bool), Endpoint>>,
 }
 
 impl Worker {
@@ -47,13 +49,14 @@ impl Worker {
     }
 
     /// The way to a host that no route names; the least recently used ones lose their pool.
-    pub fn host(&self, key: Key) -> Endpoint {
+    pub fn host(&self, key: Key, client_local: bool) -> Endpoint {
         let mut hosts = self.hosts.lock();
+        let key = (key, client_local);
         if let Some(endpoint) = hosts.get(&key) {
             return endpoint.clone();
         }
-        let state = self.registry.host(&key);
-        let pool = Arc::new(self.pool(&key, &state));
+        let state = self.registry.host(&key.0);
+        let pool = Arc::new(self.pool(&key.0, &state));
         let endpoint = Endpoint { state, pool };
         hosts.insert(key, endpoint.clone());
         endpoint
@@ -73,8 +76,10 @@ impl Worker {
         }
     }
 
-    /// Forgets the pools of hosts that no route names: their parameters changed.
-    pub fn forget_hosts(&self) {
+    /// Forgets all pools: where one may connect to has changed, and a connection that is open was checked by the old
+    /// rules. Leased connections finish.
+    pub fn forget(&self) {
+        self.named.lock().clear();
         self.hosts.lock().clear();
     }
 

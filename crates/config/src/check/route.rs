@@ -153,11 +153,30 @@ impl Check<'_> {
             }
             Action::Same => {}
         }
+        self.idle(fields, action);
         let rewrite = fields.section("rewrite", &REWRITE);
         if rewrite.written("prefix") && !matches!(matcher.path, PathMatch::Prefix(_)) {
             let help = "match a prefix: `path: /v1/`";
             let message = "`prefix` replaces a matched prefix, and this route matches none";
             self.report.error("misplaced-key", rewrite.key("prefix"), message, help);
+        }
+    }
+
+    /// Settings for a choice that this route does not have.
+    fn idle(&mut self, fields: &Fields<'_>, action: &Action) {
+        let why = match action {
+            Action::Same => Some("there is one target"),
+            Action::Targets(targets) if targets.len() == 1 => Some("there is one target"),
+            Action::Targets(targets) if targets.iter().any(|t| t.weight.is_some()) => Some("the weights decide"),
+            _ => None,
+        };
+        let sound = fields.node("balance").is_some_and(Node::sound);
+        if let Some(why) = why.filter(|_| sound && fields.written("balance")) {
+            self.no_effect(fields, "balance", why);
+        }
+        let plain = |targets: &[Target]| targets.iter().all(|t| t.url.scheme != Scheme::Https);
+        if fields.written("tls") && matches!(action, Action::Targets(targets) if plain(targets)) {
+            self.no_effect(fields, "tls", "no target is `https://`");
         }
     }
 

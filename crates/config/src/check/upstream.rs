@@ -31,6 +31,11 @@ impl Check<'_> {
                 let help = "use one scheme, or one upstream for each";
                 self.report.error("mixed-schemes", fields.place("endpoints"), message, help);
             }
+            if endpoints.iter().any(|e| e.base != endpoints[0].base) {
+                let message = format!("the endpoints of `{name}` differ in their base path");
+                let help = "use one base path, or one upstream for each";
+                self.report.error("bad-value", fields.place("endpoints"), message, help);
+            }
             upstreams.push(Upstream {
                 name,
                 origin: self.sources.origin(item.at),

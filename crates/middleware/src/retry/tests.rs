@@ -66,7 +66,7 @@ async fn a_get_survives_two_failures_of_three_attempts() {
     for attempt in &seen {
         assert_eq!((&attempt.method, attempt.uri.as_str()), (&Method::GET, "http://a.test/x"));
         assert_eq!(attempt.headers["idempotency-key"], "1");
-        assert_eq!(attempt.extensions, 0);
+        assert_eq!(attempt.extensions, 1);
     }
 }
 
@@ -332,7 +332,7 @@ async fn a_tunnel_is_retried_while_it_is_dialed_and_keeps_its_extensions() {
 
     let seen = bottom.seen();
     assert_eq!(seen.len(), 3);
-    assert!(seen.iter().all(|seen| seen.extensions == 1 && seen.uri == "a.test:443"));
+    assert!(seen.iter().all(|seen| seen.extensions == 2 && seen.uri == "a.test:443"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -46,7 +46,7 @@ impl Field {
         let loads: Vec<_> = (0..weights.len()).map(|index| fake(names[index], index as u64 + 1)).collect();
         let candidates = (0..weights.len()).map(|index| Candidate {
             weight: weights[index],
-            scheme: Scheme::HTTPS,
+            scheme: Some(Scheme::HTTPS),
             authority: Some(Authority::from_static(names[index])),
             base: String::new(),
             service: bottoms[index].service(),
@@ -86,7 +86,7 @@ async fn sent(
     let bottom = Bottom::default();
     let candidate = Candidate {
         weight: None,
-        scheme: Scheme::HTTPS,
+        scheme: Some(Scheme::HTTPS),
         authority: authority.map(Authority::from_static),
         base: base.into(),
         service: bottom.service(),

@@ -31,10 +31,9 @@ pub(super) fn admit(site: &Site, head: &Head) -> Result<Arc<Stack>, Error> {
         return Err(Error::new(ErrorKind::Forbidden)
             .with_detail(format!("CONNECT to port {port} is not in `destinations: connect_ports`")));
     }
-    let named = site.table().names_host(head.authority.host());
-    if !named && !site.passes() {
+    if !site.passes() && !site.table().leads_to(&head.authority) {
         return Err(Error::new(ErrorKind::NoRoute)
-            .with_detail(format!("no route names {} and the default is deny", head.authority)));
+            .with_detail(format!("no route leads to {} and the default is deny", head.authority)));
     }
     Ok(Arc::clone(site.default_stack()))
 }
@@ -57,7 +56,7 @@ pub(super) async fn serve(mut leave: Leave, request: Request<Body>) -> Result<Re
 
 /// Answers 200 and goes on in a task of its own.
 fn open(leave: Leave, client: OnUpgrade, dialed: Option<Response<Body>>) -> Response<Body> {
-    let Leave { edge, exchange, watch, site, .. } = leave;
+    let Leave { edge, exchange, watch, site, tunnel_idle, .. } = leave;
     exchange.answered(200, None, Some(clock::now()));
     let mut owing = dialed.unwrap_or_default();
     let upstream = owing.extensions_mut().remove::<Tunnel>().and_then(|tunnel| tunnel.take());
@@ -67,7 +66,7 @@ fn open(leave: Leave, client: OnUpgrade, dialed: Option<Response<Body>>) -> Resp
         worker: Arc::clone(&edge.0.worker),
         exchange,
         owed: owing.into_body(),
-        idle: site.tunnel_idle(),
+        idle: tunnel_idle,
         named: site,
     };
     let held = inside.worker.hold();
@@ -114,6 +113,9 @@ impl Inside {
     async fn late(self, client: Io) {
         let mut request = Request::new(Body::empty().with_record(Arc::clone(&self.exchange)));
         *request.method_mut() = http::Method::CONNECT;
+        if let Ok(target) = self.exchange.head.authority.to_string().parse() {
+            *request.uri_mut() = target;
+        }
         let worker = Arc::clone(&self.worker);
         match self.named.default_stack().service.call(request).await {
             Ok(mut response) => {

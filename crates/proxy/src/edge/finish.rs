@@ -1,6 +1,7 @@
 //! The way out: a response or an error, and what both owe.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use exchange::exchange::Upload;
 use exchange::problem::{self, Form};
@@ -24,6 +25,8 @@ pub(super) struct Leave {
     /// Logs and counts the exchange once it is over; dropped with it, the client has gone.
     pub watch: Watch,
     pub site: Arc<Site>,
+    /// Without a byte in either direction, if it becomes a tunnel.
+    pub tunnel_idle: Duration,
 }
 
 impl Leave {
@@ -74,7 +77,7 @@ impl Leave {
         *answer.headers_mut() = std::mem::take(response.headers_mut());
         self.watch.attach(&mut response);
         let owed = response.into_body();
-        let (exchange, idle) = (self.exchange, self.site.tunnel_idle());
+        let (exchange, idle) = (self.exchange, self.tunnel_idle);
         let worker = Arc::clone(&self.edge.0.worker);
         let held = worker.hold();
         tokio::spawn(async move {

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use policy::Tick;
 
 use crate::listener::conn::Entry;
+use crate::snapshot::End;
 use crate::stack::Site;
 
 /// What came of it.
@@ -197,6 +198,12 @@ fn prefix(head: &mut Head, site: &Site, named: &mut Option<usize>) -> Result<(),
     let Some((index, host)) = site.table().named(name) else {
         return Err(Error::new(ErrorKind::NoRoute).with_detail(format!("no route has the name `{name}`")));
     };
+    // Such a route sends on to the request's own host; here that would be any local port the client writes, and the
+    // route's credential with it.
+    if host.is_none() && matches!(site.snapshot().routes[index].end, End::Hosts { .. }) {
+        return Err(Error::new(ErrorKind::NoRoute)
+            .with_detail(format!("the route `{name}` has neither one host nor `to`: call it as a proxy")));
+    }
     let rest = &after[end..];
     let rest = if rest.starts_with('/') { rest.to_owned() } else { format!("/{rest}") };
     head.path = PathAndQuery::from_maybe_shared(Bytes::from(rest)).map_err(|_| bad("the path is not valid"))?;

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
@@ -92,8 +92,7 @@ pub fn bind(address: &Address) -> io::Result<(Listening, Bound)> {
             Ok((Listening::Tcp(listener), bound))
         }
         Address::Unix(path) => {
-            // A socket nobody answers on is left over from a process that was killed.
-            if path.exists() && std::os::unix::net::UnixStream::connect(path).is_err() {
+            if is_left_over(path) {
                 std::fs::remove_file(path)?;
             }
             let listener = std::os::unix::net::UnixListener::bind(path)?;
@@ -101,6 +100,15 @@ pub fn bind(address: &Address) -> io::Result<(Listening, Bound)> {
             Ok((Listening::Unix(listener, Unlink(path.clone())), Bound::Unix(path.clone())))
         }
     }
+}
+
+/// A socket nobody answers on is left over from a process that was killed. Anything else at this path is not ours: to
+/// bind there fails, and says so.
+fn is_left_over(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
+    let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+    is_socket && std::os::unix::net::UnixStream::connect(path).is_err_and(refused)
 }
 
 /// The workers as the acceptor sees them.
@@ -230,5 +238,25 @@ async fn back_off(error: &io::Error) {
             tracing::warn!(%error, "accept failed; trying again");
             tokio::time::sleep(BACK_OFF).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stale_socket_is_replaced_and_a_file_of_somebody_else_is_not() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (stale, file) = (dir.path().join("stale"), dir.path().join("notes.txt"));
+        drop(std::os::unix::net::UnixListener::bind(&stale).expect("bound"));
+        std::fs::write(&file, "mine").expect("written");
+
+        let replaced = bind(&Address::Unix(stale));
+        let refused = bind(&Address::Unix(file.clone()));
+
+        assert!(replaced.is_ok());
+        assert_eq!(refused.err().map(|error| error.kind()), Some(io::ErrorKind::AddrInUse));
+        assert_eq!(std::fs::read_to_string(file).expect("still there"), "mine");
     }
 }

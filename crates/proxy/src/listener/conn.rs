@@ -88,7 +88,7 @@ pub async fn serve_tunnel(
 async fn http1(io: Io, entry: Entry, worker: Arc<Worker>) {
     let open = worker.stats().connection(Side::Client, Proto::H1);
     let limits = worker.limits();
-    let pulse = worker.pulses().start();
+    let pulse = worker.pulses().start(false);
     let edge = Edge::new(Arc::clone(&worker), entry, Arc::clone(&pulse));
     let mut builder = http1::Builder::new();
     builder.header_read_timeout(None).max_header_size(limits.max_header_bytes);
@@ -113,7 +113,7 @@ async fn http1(io: Io, entry: Entry, worker: Arc<Worker>) {
 async fn http2(io: Io, entry: Entry, worker: Arc<Worker>) {
     let open = worker.stats().connection(Side::Client, Proto::H2);
     let limits = worker.limits();
-    let pulse = worker.pulses().start();
+    let pulse = worker.pulses().start(true);
     let edge = Edge::new(Arc::clone(&worker), entry, Arc::clone(&pulse));
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
@@ -126,11 +126,25 @@ async fn http2(io: Io, entry: Entry, worker: Arc<Worker>) {
         .max_local_error_reset_streams(RESETS)
         // Bytes say nothing of a request here: a PING must not begin a head that never ends.
         .serve_connection(TokioIo::new(io), edge);
-    // An idle one that overstayed just closes: RFC 9113 section 9.1 asks for a GOAWAY only where requests may be lost.
-    if let Watched::Ended(Err(error)) = watched(&mut Box::pin(connection), &pulse).await {
-        note(&worker, &error);
+    let mut connection = Box::pin(connection);
+    match watched(&mut connection, &pulse).await {
+        Watched::Ended(ended) => ended.unwrap_or_else(|error| note(&worker, &error)),
+        Watched::Overstayed => dismiss(&mut connection, &pulse).await,
+        Watched::Stopped => {}
     }
     drop(open);
+}
+
+/// Ends an idle HTTP/2 connection: a request that crosses the GOAWAY is served, or known not to have been (RFC 9113
+/// section 6.8).
+async fn dismiss<C: Graceful>(connection: &mut C, pulse: &Pulse) {
+    connection.finish();
+    loop {
+        let ended = tokio::time::timeout(LAST_WORDS, poll_fn(|cx| connection.poll_end(cx))).await;
+        if ended.is_ok() || pulse.phase() != Phase::Busy {
+            return;
+        }
+    }
 }
 
 /// How a connection came to its end.

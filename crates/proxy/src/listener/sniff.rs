@@ -14,6 +14,9 @@ const CHUNK: usize = 1024;
 /// The longest method token that still looks like HTTP.
 const MAX_METHOD: usize = 20;
 
+/// Line ends before a request line that are ignored; a stream of nothing else must not be kept until its time is over.
+const MAX_BLANK: usize = 16;
+
 /// What is spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spoken {
@@ -70,7 +73,11 @@ fn recognise(bytes: &[u8]) -> Option<Spoken> {
         return (bytes.len() >= PREFACE.len()).then_some(Spoken::Http2);
     }
     // RFC 9112 section 2.2: empty lines before the request line are ignored.
-    let line = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).map_or(&[][..], |start| &bytes[start..]);
+    let blank = bytes.iter().take(MAX_BLANK + 1).take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+    if blank > MAX_BLANK {
+        return Some(Spoken::Unknown);
+    }
+    let line = &bytes[blank..];
     match line.iter().take(MAX_METHOD + 1).position(|byte| !is_token(*byte)) {
         Some(end) if end > 0 && line[end] == b' ' => Some(Spoken::Http1),
         None if line.len() <= MAX_METHOD => None,
@@ -96,6 +103,8 @@ mod tests {
             (b"PROPFIND /", Some(Spoken::Http1)),
             (b"\r\n\r\nGET ", Some(Spoken::Http1)),
             (b"\r\n", None),
+            (&[b'\n'; MAX_BLANK], None),
+            (&[b'\n'; MAX_BLANK + 1], Some(Spoken::Unknown)),
             (b"M-SEARCH * ", Some(Spoken::Http1)),
             (b"\x16\x03\x01", Some(Spoken::Tls)),
             (b"SSH-2.0-OpenSSH_9.2\r\n", Some(Spoken::Unknown)),

@@ -57,6 +57,11 @@ impl Matcher {
         Ok(Self { port, path, methods, headers, query })
     }
 
+    /// The port it is for; all if there is none.
+    pub const fn port(&self) -> Option<u16> {
+        self.port
+    }
+
     /// Whether all of it holds. A request below `/r/<name>/` has named its route, so its port says nothing.
     pub fn holds(&self, head: &Head, headers: &HeaderMap, named: bool) -> bool {
         let port = head.authority.port_or(if head.tls { 443 } else { 80 });

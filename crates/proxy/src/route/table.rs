@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use config::model::{HostMatch, Route};
+use config::model::{Action, HostMatch, Route};
 use exchange::{Authority, Head, Host};
 use http::HeaderMap;
 
@@ -19,6 +19,8 @@ pub struct Table {
     names: Map<usize>,
     /// The host of a route that names exactly one, for `/r/<name>/`.
     hosts: Vec<Option<Authority>>,
+    /// Routes that lead somewhere, rather than answer.
+    lead: Vec<bool>,
     exact: Map<Vec<usize>>,
     suffix: Map<Vec<usize>>,
     any: Vec<usize>,
@@ -31,6 +33,7 @@ impl Table {
             routes: Vec::new(),
             names: Map::default(),
             hosts: Vec::new(),
+            lead: Vec::new(),
             exact: Map::default(),
             suffix: Map::default(),
             any: Vec::new(),
@@ -42,6 +45,7 @@ impl Table {
                 HostMatch::Exact { port, .. } | HostMatch::Suffix { port, .. } => *port,
             };
             table.routes.push(Matcher::new(&route.matcher, port).map_err(|error| (index, error))?);
+            table.lead.push(!matches!(route.action, Action::Redirect { .. } | Action::Respond { .. }));
             table.names.insert(route.name.as_str().into(), index);
             table.hosts.push(match host {
                 HostMatch::Exact { host, port } => {
@@ -96,6 +100,19 @@ impl Table {
             Host::Name(name) => !std::ptr::eq(self.by_name(name), &self.any),
             Host::Ip(ip) => self.exact.contains_key(ip.to_string().as_str()),
         }
+    }
+
+    /// A destination that some route names and leads to: what `default: deny` lets a tunnel through to.
+    pub fn leads_to(&self, authority: &Authority) -> bool {
+        let list = match authority.host() {
+            Host::Name(name) => self.by_name(name),
+            Host::Ip(ip) => self.exact.get(ip.to_string().as_str()).unwrap_or(&self.any),
+        };
+        list.iter().any(|index| {
+            self.lead[*index]
+                && !self.any.contains(index)
+                && self.routes[*index].port().is_none_or(|wanted| authority.port() == Some(wanted))
+        })
     }
 
     /// The route of `/r/<name>/`, and the host it stands for if it names exactly one.

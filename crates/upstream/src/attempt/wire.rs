@@ -31,11 +31,14 @@ fn dress_h1(request: &mut Request<Body>) {
 fn dress_h2(request: &mut Request<Body>, tls: bool) {
     *request.version_mut() = Version::HTTP_2;
     let host = request.headers_mut().remove(header::HOST);
-    if request.method() == Method::CONNECT || request.uri().scheme().is_some() {
+    let authority = request.uri().authority().map(|authority| authority.as_str().as_bytes());
+    // They differ where a route rewrites the host.
+    let fits = host.as_ref().is_none_or(|host| authority == Some(host.as_bytes()));
+    if request.method() == Method::CONNECT || (request.uri().scheme().is_some() && fits) {
         return;
     }
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
-    parts.authority = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    parts.authority = host.and_then(|host| Authority::try_from(host.as_bytes()).ok()).or(parts.authority);
     parts.scheme = Some(if tls { Scheme::HTTPS } else { Scheme::HTTP });
     *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
 }
