@@ -19,9 +19,10 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::control::Control;
-use crate::explain::{explain, offline};
+use crate::explain::explain;
 use crate::listener::accept::Listening;
 use crate::listener::drain::Mode;
+use crate::offline::Offline;
 
 /// Sent with whatever changes something.
 const INTENT: &str = "x-attache";
@@ -118,7 +119,7 @@ async fn status(State(control): State<Arc<Control>>) -> impl IntoResponse {
 
 async fn routes_view(State(control): State<Arc<Control>>) -> Response {
     let snapshot = control.reloader.current();
-    match apart(move || offline(&snapshot.model).map(|offline| view::routes(&offline))).await {
+    match apart(move || Offline::new(&snapshot.model).map(|offline| view::routes(&offline))).await {
         Ok(view) => Json(view).into_response(),
         Err(error) => {
             (StatusCode::INTERNAL_SERVER_ERROR, Json(json!({ "version": 1, "error": error }))).into_response()

@@ -1,53 +1,18 @@
 //! Which route a request would take and what it would meet there. Nothing is sent.
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use config::Model;
-use config::model::{self, AccessSink, Policy};
+use config::model::{self, Policy};
 use exchange::{Authority, Client, Door, Head};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use serde::Serialize;
-use tokio::runtime::Runtime;
 
-use crate::house::House;
-use crate::listener::drain::{Drain, Switch};
+use crate::offline::Offline;
 use crate::snapshot::{End, Plan};
 use crate::stack::Site;
-
-/// A configuration built and instantiated, without a socket.
-pub struct Offline {
-    site: Arc<Site>,
-    /// Keeps the pieces alive that a stack refers to; never driven.
-    _runtime: Runtime,
-    _switch: (Switch, Drain),
-}
-
-impl Offline {
-    /// The stacks really built.
-    pub fn site(&self) -> &Site {
-        &self.site
-    }
-}
-
-/// Builds `model` as a worker would.
-///
-/// # Errors
-/// What does not build, one line each.
-pub fn offline(model: &Model) -> Result<Offline, String> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
-    let mut model = model.clone();
-    model.log.access.sink = AccessSink::Off;
-    let house = House::new(&model, runtime.handle().clone(), 0, None, false).map_err(|error| error.to_string())?;
-    let snapshot = house.build(model, 1, &[], &"attache".into()).map_err(|wrong| wrong.join("\n"))?;
-    let (switch, drain) = Switch::new();
-    let worker = house.worker(Arc::new(snapshot), drain.clone(), Arc::new(AtomicUsize::new(0)));
-    Ok(Offline { site: worker.site(), _runtime: runtime, _switch: (switch, drain) })
-}
 
 /// The answer.
 #[derive(Clone, Debug, Serialize)]
@@ -81,7 +46,7 @@ pub fn explain(model: &Model, method: &str, url: &str, headers: &[(String, Strin
         let value = HeaderValue::from_str(value).map_err(|_| format!("the value of `{name}` is not valid"))?;
         map.append(name, value);
     }
-    let offline = offline(model)?;
+    let offline = Offline::new(model)?;
     let site = offline.site();
     let request = format!("{} {url}", head.method);
     if head.tls {

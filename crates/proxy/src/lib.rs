@@ -9,6 +9,7 @@ pub mod explain;
 mod house;
 pub mod listener;
 pub mod messages;
+pub mod offline;
 mod params;
 pub mod reload;
 pub mod route;

@@ -17,7 +17,8 @@ use exchange::{Error, ErrorKind};
 use policy::Tick;
 use policy::inflight::Inflight;
 
-pub(crate) use self::lease::{Lease, Sending};
+pub use self::lease::Lease;
+pub(crate) use self::lease::Sending;
 use crate::connect::{Alpn, Connected, Destination, Flavour};
 use crate::endpoint::{Context, Key, Protocol, State};
 
@@ -50,7 +51,7 @@ impl Default for Limits {
 
 /// What a request needs of its connection.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Want {
+pub struct Want {
     /// The client spoke HTTP/2.
     pub h2: bool,
     /// gRPC: HTTP/2 or nothing.
@@ -122,7 +123,7 @@ impl Pool {
     /// A connection for one request: one that is there, or a new one.
     ///
     /// Cancel-safe: a dial given up closes its socket.
-    pub(crate) async fn lease(self: &Arc<Self>, want: Want, now: Tick) -> Result<Lease, Error> {
+    pub async fn lease(self: &Arc<Self>, want: Want, now: Tick) -> Result<Lease, Error> {
         match self.idle_one(want, now) {
             Some(lease) => Ok(lease),
             None => self.lease_fresh(want, now).await,
@@ -130,7 +131,7 @@ impl Pool {
     }
 
     /// A connection that is there.
-    pub(crate) fn idle_one(self: &Arc<Self>, want: Want, now: Tick) -> Option<Lease> {
+    pub fn idle_one(self: &Arc<Self>, want: Want, now: Tick) -> Option<Lease> {
         match self.flavour(want) {
             Flavour::H1 => Some(Lease::h1(Arc::clone(self), self.h1.take(&self.limits, now)?, true)),
             Flavour::H2 | Flavour::Auto => Some(Lease::h2(Arc::clone(self), self.h2.take(&self.limits, now)?, true)),

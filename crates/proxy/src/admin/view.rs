@@ -5,8 +5,8 @@ use policy::Tick;
 use serde::Serialize;
 
 use crate::control::Control;
-use crate::explain::Offline;
 use crate::listener::drain::Mode;
+use crate::offline::Offline;
 
 #[derive(Serialize)]
 pub(super) struct Status {

@@ -15,7 +15,7 @@ use super::{Pool, h1, h2};
 pub(crate) type Sending = Pin<Box<dyn Future<Output = Result<Response<Incoming>, TrySendError<Request<Body>>>> + Send>>;
 
 /// A leased connection. Dropped, it closes (HTTP/1.1) or frees its stream (HTTP/2).
-pub(crate) struct Lease {
+pub struct Lease {
     pool: Arc<Pool>,
     connection: Connection,
     /// It had served before.
@@ -59,7 +59,7 @@ impl Lease {
     }
 
     /// Gives it back after both bodies ended cleanly.
-    pub(crate) fn give_back(self, now: Tick) {
+    pub fn give_back(self, now: Tick) {
         match self.connection {
             Connection::H1(connection) => h1::give_back(&self.pool, connection, now),
             Connection::H2(stream) => stream.used(now),
