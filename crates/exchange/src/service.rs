@@ -27,8 +27,10 @@ enum Inner {
 }
 
 impl ResponseFuture {
-    /// Boxes a future. Each call is an allocation per request: `benches/` counts them.
+    /// Boxes a future. Each call is an allocation per request: `tests/allocations.rs` counts them.
     pub fn new(future: impl Future<Output = Outcome> + Send + 'static) -> Self {
+        #[cfg(debug_assertions)]
+        BOXED.set(BOXED.get() + 1);
         Self(Inner::Boxed(Box::pin(future)))
     }
 
@@ -41,6 +43,17 @@ impl ResponseFuture {
     pub fn refuse(error: impl Into<Error>) -> Self {
         Self::ready(Err(error.into()))
     }
+}
+
+#[cfg(debug_assertions)]
+thread_local! {
+    static BOXED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
+/// Futures that this thread has boxed so far: for tests, so only debug builds count.
+#[cfg(debug_assertions)]
+pub fn boxed_so_far() -> u64 {
+    BOXED.get()
 }
 
 impl Future for ResponseFuture {

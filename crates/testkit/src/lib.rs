@@ -8,6 +8,7 @@ pub mod certs;
 pub mod child;
 pub mod client;
 pub mod flaky;
+pub mod inside;
 pub mod load;
 pub mod metrics;
 pub mod nowhere;
@@ -20,6 +21,7 @@ pub mod wire;
 
 pub use certs::Certs;
 pub use client::{Client, End, H2, Response};
+pub use inside::Inside;
 pub use metrics::Metrics;
 pub use nowhere::Nowhere;
 pub use port::{BlackHole, Port};
