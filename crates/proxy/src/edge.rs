@@ -5,12 +5,15 @@ mod finish;
 mod normal;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use exchange::body::Side;
 use exchange::exchange::Upload;
 use exchange::{Body, Door, Error, ErrorKind, Exchange, Head, ResponseFuture, clock};
 use futures_util::FutureExt;
+use futures_util::future::CatchUnwind;
 use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
@@ -38,7 +41,7 @@ impl Edge {
         Self(Arc::new(Inner { worker, entry, pulse, known: normal::Known::default() }))
     }
 
-    fn enter(&self, request: Request<Incoming>) -> ResponseFuture {
+    fn enter(&self, request: Request<Incoming>) -> Stage {
         let now = clock::now();
         let Inner { worker, entry, pulse, .. } = &*self.0;
         let site = worker.site();
@@ -62,27 +65,54 @@ impl Edge {
         let tunnel_idle = stack.tunnel_idle;
         let leave = finish::Leave { edge: self.clone(), exchange, accept, on_upgrade, watch, site, tunnel_idle };
         match found {
-            Err(error) => ResponseFuture::ready(Ok(leave.refused(error))),
-            Ok(_) if leave.exchange.head.door == Door::Connect => ResponseFuture::new(connect::serve(leave, request)),
+            Err(error) => Stage::Over(Some(leave.refused(error))),
+            Ok(_) if leave.exchange.head.door == Door::Connect => {
+                Stage::Connect(ResponseFuture::new(connect::serve(leave, request)))
+            }
             Ok(stack) => {
                 // Called here rather than in the future: a request in it would be copied with it.
                 match catch_unwind(AssertUnwindSafe(|| stack.service.call(request))) {
-                    Ok(answering) => ResponseFuture::new(pass(leave, answering)),
-                    Err(_) => ResponseFuture::ready(Ok(leave.refused(panicked()))),
+                    Ok(answering) => Stage::Below(Some(leave), AssertUnwindSafe(answering).catch_unwind()),
+                    Err(_) => Stage::Over(Some(leave.refused(panicked()))),
                 }
             }
         }
     }
 }
 
-/// Through the stack and out again.
-async fn pass(leave: finish::Leave, answering: ResponseFuture) -> Result<Response<Body>, Error> {
-    let outcome = AssertUnwindSafe(answering).catch_unwind().await;
-    Ok(match outcome {
-        Ok(Ok(response)) => leave.answered(response),
-        Ok(Err(error)) => leave.refused(error),
-        Err(_) => leave.refused(panicked()),
-    })
+/// Through the stack and out again; kept by hyper itself, so it needs no box.
+pub struct Passage(Stage);
+
+enum Stage {
+    /// Answered here.
+    Over(Option<Response<Body>>),
+    /// A tunnel is being made.
+    Connect(ResponseFuture),
+    /// In the stack.
+    Below(Option<finish::Leave>, CatchUnwind<AssertUnwindSafe<ResponseFuture>>),
+}
+
+impl Future for Passage {
+    type Output = Result<Response<Body>, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.0 {
+            Stage::Over(response) => match response.take() {
+                Some(response) => Poll::Ready(Ok(response)),
+                None => Poll::Pending,
+            },
+            Stage::Connect(serving) => Pin::new(serving).poll(cx),
+            Stage::Below(leave, answering) => {
+                let outcome = std::task::ready!(Pin::new(answering).poll(cx));
+                let Some(leave) = leave.take() else { return Poll::Pending };
+                Poll::Ready(Ok(match outcome {
+                    Ok(Ok(response)) => leave.answered(response),
+                    Ok(Err(error)) => leave.refused(error),
+                    Err(_) => leave.refused(panicked()),
+                }))
+            }
+        }
+    }
 }
 
 fn panicked() -> Error {
@@ -126,9 +156,9 @@ fn body(incoming: Incoming, exchange: &Arc<Exchange>, worker: &Worker) -> Body {
 impl hyper::service::Service<Request<Incoming>> for Edge {
     type Response = Response<Body>;
     type Error = Error;
-    type Future = ResponseFuture;
+    type Future = Passage;
 
-    fn call(&self, request: Request<Incoming>) -> ResponseFuture {
-        self.enter(request)
+    fn call(&self, request: Request<Incoming>) -> Passage {
+        Passage(self.enter(request))
     }
 }

@@ -267,6 +267,10 @@ fn upgrade(parts: &mut Parts, body: &Incoming, said: Stripped, head: &mut Head) 
 ///
 /// `fits`: the one `Host` is the authority of an absolute-form target, letter for letter.
 fn rewrite(parts: &mut Parts, head: &Head, fits: bool) -> Result<(), Error> {
+    if fits {
+        // An absolute target with the right `Host`: as it must be.
+        return Ok(());
+    }
     let uri = std::mem::take(&mut parts.uri).into_parts();
     let keeps = matches!(head.door, Door::Forward) || (head.door == Door::Reverse && uri.authority.is_some());
     let authority = match uri.authority {
@@ -276,10 +280,8 @@ fn rewrite(parts: &mut Parts, head: &Head, fits: bool) -> Result<(), Error> {
             http::uri::Authority::from_maybe_shared(Bytes::from(text)).map_err(|_| bad("the host is not valid"))?
         }
     };
-    if !fits {
-        let host = HeaderValue::from_str(authority.as_str()).map_err(|_| bad("the host is not valid"))?;
-        parts.headers.insert(header::HOST, host);
-    }
+    let host = HeaderValue::from_str(authority.as_str()).map_err(|_| bad("the host is not valid"))?;
+    parts.headers.insert(header::HOST, host);
     let mut uri = http::uri::Parts::default();
     uri.scheme = Some(if head.tls { Scheme::HTTPS } else { Scheme::HTTP });
     uri.authority = Some(authority);
