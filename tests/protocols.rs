@@ -335,10 +335,12 @@ async fn bytes_that_are_not_http_are_carried_as_they_are() {
     let upstream = Upstream::raw(echo).await;
     let proxy = Proxy::start(PORTS);
 
-    let mut client = proxy.client().await.tunnel(&upstream.addr().to_string()).await;
-    client.send(b"SSH-2.0-test\r\n\0\xff").await;
+    for text in [&b"SSH-2.0-test\r\n\0\xff"[..], b"get key\r\n", b"EHLO client.test\r\n", b"NICK a\n"] {
+        let mut client = proxy.client().await.tunnel(&upstream.addr().to_string()).await;
+        client.send(text).await;
 
-    assert_eq!(client.bytes(16).await, b"SSH-2.0-test\r\n\0\xff");
+        assert_eq!(client.bytes(text.len()).await, text);
+    }
 }
 
 async fn echo(_: usize, mut wire: Wire) {

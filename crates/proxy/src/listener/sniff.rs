@@ -17,6 +17,9 @@ const MAX_METHOD: usize = 20;
 /// Line ends before a request line that are ignored; a stream of nothing else must not be kept until its time is over.
 const MAX_BLANK: usize = 16;
 
+/// The longest first line that is waited for inside a tunnel.
+const MAX_LINE: usize = 8 * 1024;
+
 /// What is spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spoken {
@@ -52,8 +55,15 @@ pub async fn peek(io: &mut Io, early: &mut BytesMut) -> std::io::Result<Option<S
         if io.read_buf(early).await? == 0 {
             return Ok(None);
         }
-        if let Some(spoken) = recognise(early) {
-            return Ok(Some(spoken));
+        match recognise(early) {
+            // `get key`, `HELO there`: other protocols of lines begin with a word as well.
+            Some(Spoken::Http1) => match is_request_line(early) {
+                Some(true) => return Ok(Some(Spoken::Http1)),
+                Some(false) => return Ok(Some(Spoken::Unknown)),
+                None => {}
+            },
+            Some(spoken) => return Ok(Some(spoken)),
+            None => {}
         }
     }
 }
@@ -82,6 +92,19 @@ fn recognise(bytes: &[u8]) -> Option<Spoken> {
         Some(end) if end > 0 && line[end] == b' ' => Some(Spoken::Http1),
         None if line.len() <= MAX_METHOD => None,
         _ => Some(Spoken::Unknown),
+    }
+}
+
+/// Whether the first line ends in a version of HTTP/1; `None`: more bytes are needed. A longer line is taken for one: the
+/// server refuses it.
+fn is_request_line(bytes: &[u8]) -> Option<bool> {
+    let line = bytes.trim_ascii_start();
+    match line.iter().position(|byte| *byte == b'\n') {
+        Some(end) => {
+            let line = line[..end].trim_ascii_end();
+            Some(line.ends_with(b" HTTP/1.1") || line.ends_with(b" HTTP/1.0"))
+        }
+        None => (line.len() > MAX_LINE).then_some(true),
     }
 }
 
