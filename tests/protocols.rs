@@ -488,6 +488,24 @@ async fn connect_to_a_port_that_is_not_listed_is_refused_and_the_connection_clos
 }
 
 #[tokio::test]
+async fn a_connect_with_a_body_is_refused_and_what_follows_is_no_request() {
+    let upstream = Upstream::fixed("").await;
+    let proxy = Proxy::start(PORTS);
+    let inner = format!("GET {} HTTP/1.1\r\nHost: x\r\n\r\n", upstream.url("/inner"));
+
+    for framing in [format!("Content-Length: {}", inner.len()), "Transfer-Encoding: chunked".to_owned()] {
+        let mut client = proxy.client().await;
+        client.send(format!("CONNECT {} HTTP/1.1\r\nHost: x\r\n{framing}\r\n\r\n{inner}", upstream.addr())).await;
+
+        let response = client.response("CONNECT").await;
+
+        assert_eq!((response.status, response.reason().as_str()), (400, "bad_request"), "{framing}");
+        assert!(client.rest().await.is_empty());
+    }
+    assert_eq!(upstream.connections(), 0);
+}
+
+#[tokio::test]
 async fn a_connect_that_cannot_be_dialed_says_why_and_closes() {
     let refused = testkit::Port::refused();
     let proxy = Proxy::start(PORTS);

@@ -114,7 +114,7 @@ async fn a_replaced_file_is_read_again() {
     })
     .await;
     assert_eq!(upstream.requests()[0].header("authorization"), Some("Bearer old"));
-    assert!(proxy.metrics().await.sum("attache_credential_refresh_total", &[("result", "ok")]) >= 1.0);
+    assert!(proxy.metrics().await.sum("attache_credential_refresh_total", &[("route", "api"), ("result", "ok")]) >= 1.0);
 }
 
 #[tokio::test]

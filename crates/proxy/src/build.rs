@@ -149,6 +149,12 @@ pub fn secrets(model: &Model) -> Vec<SecretKey> {
     policies.filter_map(|policy| policy.auth.as_ref()).map(|auth| secret_key(auth).1).collect()
 }
 
+/// The routes that send a secret.
+pub fn users<'a>(model: &'a Model, key: &'a SecretKey) -> impl Iterator<Item = &'a str> {
+    let sends = |route: &&model::Route| route.policy.auth.as_ref().is_some_and(|auth| secret_key(auth).1 == *key);
+    model.routes.iter().filter(sends).map(|route| route.name.as_str())
+}
+
 fn credential(policy: &Policy, state: &State) -> Option<Credential> {
     let (header, key) = secret_key(policy.auth.as_ref()?);
     Some(Credential { header, secret: state.secret(key) })

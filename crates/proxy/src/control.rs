@@ -18,12 +18,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 use upstream::net::Net;
 
 use crate::admin;
+use crate::build;
 use crate::house::House;
 use crate::listener::accept::{self, Acceptor, Door, Listening, Rules, Seat, Workers};
 use crate::listener::drain::{Drain, Mode, Switch};
 use crate::messages::Messages;
 use crate::reload::{self, Reloader};
-use crate::secrets::{self, Refresher};
+use crate::secrets::Refresher;
 use crate::snapshot::Snapshot;
 use crate::worker::{Arrival, Worker};
 
@@ -296,7 +297,10 @@ async fn run(control: Arc<Control>, doors: Doors, mut orders: mpsc::Receiver<Com
                 control.reloader.look(&mut pending, clock::now());
                 adopt(&control, &rules);
                 let events = control.house.metrics.events();
-                refresher.run(|key, ok| events.credential_refreshed(&secrets::shown(key).into(), ok));
+                let snapshot = control.reloader.current();
+                refresher.run(|key, ok| {
+                    build::users(&snapshot.model, key).for_each(|route| events.credential_refreshed(&route.into(), ok));
+                });
             }
             () = drain.reached(Mode::Draining) => return finish(&control, drain).await,
         }

@@ -152,6 +152,7 @@ fn restarts(old: &Snapshot, new: &Snapshot) -> Vec<&'static str> {
         ("admin", old.admin != new.admin),
         ("metrics", old.metrics != new.metrics),
         ("workers", old.workers != new.workers),
+        ("log.format", old.log.json != new.log.json),
         ("log.access", old.log.access != new.log.access),
     ]
     .into_iter()

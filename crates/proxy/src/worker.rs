@@ -241,4 +241,8 @@ impl telemetry::metrics::EndpointSource for Endpoints {
             see(&state.upstream, &state.label, state.breaker.state() as u8, state.inflight.get());
         }
     }
+
+    fn overflows(&self) -> u64 {
+        self.0.overflows()
+    }
 }

@@ -97,6 +97,10 @@ fn read(
         head.path = path.clone();
     }
     target(parts, written, host, entry, site, head, named)?;
+    // RFC 9110 section 9.3.6 gives it no meaning: taken off, the tunnel would begin somewhere else than the client thinks.
+    if head.door == Door::Connect && head.version != Version::HTTP_2 && !body.is_end_stream() {
+        return Err(bad("a CONNECT has no body"));
+    }
     if seen.via() && headers::has_passed(&parts.headers, site.pseudonym()) {
         return Err(Error::new(ErrorKind::Loop).with_detail("the Via field already names this proxy"));
     }

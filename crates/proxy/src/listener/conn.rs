@@ -88,7 +88,7 @@ pub async fn serve_tunnel(
 async fn http1(io: Io, entry: Entry, worker: Arc<Worker>) {
     let open = worker.stats().connection(Side::Client, Proto::H1);
     let limits = worker.limits();
-    let pulse = worker.pulses().start(false);
+    let pulse = worker.pulses().start();
     let edge = Edge::new(Arc::clone(&worker), entry, Arc::clone(&pulse));
     let mut builder = http1::Builder::new();
     builder.header_read_timeout(None).max_header_size(limits.max_header_bytes);
@@ -113,7 +113,7 @@ async fn http1(io: Io, entry: Entry, worker: Arc<Worker>) {
 async fn http2(io: Io, entry: Entry, worker: Arc<Worker>) {
     let open = worker.stats().connection(Side::Client, Proto::H2);
     let limits = worker.limits();
-    let pulse = worker.pulses().start(true);
+    let pulse = worker.pulses().start();
     let edge = Edge::new(Arc::clone(&worker), entry, Arc::clone(&pulse));
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())

@@ -49,7 +49,6 @@ pub struct Pulse {
     running: AtomicU32,
     order: AtomicU8,
     waker: AtomicWaker,
-    framed: bool,
 }
 
 /// What a connection is told.
@@ -76,7 +75,7 @@ impl Pulse {
     /// Bytes arrived: if nothing was going on, a head begins. Not so in HTTP/2, where they may be an acknowledgement or
     /// a ping: once a request was made, a connection is idle until the next.
     pub fn read(&self) {
-        if !self.framed && self.phase.load(Relaxed) == Phase::Idle as u8 {
+        if self.phase.load(Relaxed) == Phase::Idle as u8 {
             self.enter(Phase::Head);
         }
     }
@@ -161,8 +160,8 @@ pub struct Pulses {
 }
 
 impl Pulses {
-    /// A connection that is about to send its first head; `framed`: in HTTP/2.
-    pub fn start(&self, framed: bool) -> Arc<Pulse> {
+    /// A connection that is about to send its first head.
+    pub fn start(&self) -> Arc<Pulse> {
         let pulse = Arc::new(Pulse {
             clock: Arc::clone(&self.clock),
             phase: AtomicU8::new(Phase::Head as u8),
@@ -170,7 +169,6 @@ impl Pulses {
             running: AtomicU32::new(0),
             order: AtomicU8::new(self.order.load(Acquire)),
             waker: AtomicWaker::new(),
-            framed,
         });
         self.all.lock().push(Arc::downgrade(&pulse));
         pulse
@@ -217,7 +215,7 @@ mod tests {
     fn a_head_has_its_own_limit_whatever_trickles_in() {
         let pulses = Pulses::default();
         pulses.sweep(&LIMITS, at(0));
-        let pulse = pulses.start(false);
+        let pulse = pulses.start();
 
         pulses.sweep(&LIMITS, at(9));
         pulse.read();
@@ -231,7 +229,7 @@ mod tests {
     fn a_busy_connection_is_left_alone_and_idles_from_its_last_exchange_on() {
         let pulses = Pulses::default();
         pulses.sweep(&LIMITS, at(0));
-        let pulse = pulses.start(false);
+        let pulse = pulses.start();
         pulse.begin();
         pulse.begin();
 
@@ -248,25 +246,9 @@ mod tests {
     }
 
     #[test]
-    fn frames_between_requests_begin_no_head() {
-        let pulses = Pulses::default();
-        pulses.sweep(&LIMITS, at(0));
-        let pulse = pulses.start(true);
-        pulse.begin();
-        pulse.end();
-
-        pulse.read();
-        pulses.sweep(&LIMITS, at(74));
-        assert!(!is_over(&pulse));
-
-        pulses.sweep(&LIMITS, at(75));
-        assert!(is_over(&pulse));
-    }
-
-    #[test]
     fn an_order_wakes_the_connection_and_reaches_those_to_come() {
         let pulses = Pulses::default();
-        let pulse = pulses.start(false);
+        let pulse = pulses.start();
         let cx = Context::from_waker(std::task::Waker::noop());
         assert!(pulse.poll_order(Order::None, &cx).is_pending());
 
@@ -274,6 +256,6 @@ mod tests {
 
         assert_eq!(pulse.poll_order(Order::None, &cx), Poll::Ready(Order::Drain));
         assert!(pulse.poll_order(Order::Drain, &cx).is_pending());
-        assert_eq!(pulses.start(false).poll_order(Order::None, &cx), Poll::Ready(Order::Drain));
+        assert_eq!(pulses.start().poll_order(Order::None, &cx), Poll::Ready(Order::Drain));
     }
 }

@@ -64,6 +64,10 @@ impl EndpointSource for Breakers {
     fn each(&self, each: &mut dyn FnMut(&str, &str, u8, u32)) {
         each("api", "192.0.2.1:443", 2, 5);
     }
+
+    fn overflows(&self) -> u64 {
+        7
+    }
 }
 
 /// Something of everything, over two shards.

@@ -46,7 +46,7 @@ families! {
     GENERATION GAUGE "attache_config_generation" [] "The configuration that runs, counted from the start.";
     RELOADED_AT GAUGE "attache_config_last_reload_timestamp_seconds" [] "When a configuration was last accepted or refused.";
     BUILD GAUGE "attache_build_info" ["version"] "Always 1.";
-    OVERFLOW COUNTER "attache_state_overflow_total" [] "Requests without per-host state, since its table was full.";
+    OVERFLOW COUNTER "attache_state_overflow_total" [] "Hosts used without a state of theirs being kept, since its table was full.";
     LOG_DROPPED COUNTER "attache_access_log_dropped_total" [] "Access log lines that were lost.";
     CPU COUNTER "process_cpu_seconds_total" [] "User and system CPU time.";
     RESIDENT GAUGE "process_resident_memory_bytes" [] "Resident memory.";

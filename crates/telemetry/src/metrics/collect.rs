@@ -174,7 +174,6 @@ fn events(events: &Events, out: &mut Vec<MetricFamily>) {
     out.extend(one(&f::REFRESHES, |to| {
         events.each_refresh(|route, result, count| to.count(&[route, result], count));
     }));
-    out.extend(one(&f::OVERFLOW, |to| to.count(&[], events.overflows())));
     out.extend(one(&f::LOG_DROPPED, |to| to.count(&[], events.log_lines_dropped())));
     if let Some(reload) = events.last_reload() {
         out.extend(one(&f::RELOAD_OK, |to| to.value(&[], f64::from(reload.ok))));
@@ -192,6 +191,7 @@ fn breakers(source: &dyn EndpointSource, out: &mut Vec<MetricFamily>) {
     }
     out.extend(states.finish());
     out.extend(inflight.finish());
+    out.extend(one(&f::OVERFLOW, |to| to.count(&[], source.overflows())));
 }
 
 fn processes(out: &mut Vec<MetricFamily>) {

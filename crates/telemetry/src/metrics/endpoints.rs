@@ -9,6 +9,9 @@ const CAP: usize = 1024;
 pub trait EndpointSource: Send + Sync {
     /// Calls `each` with upstream, endpoint, breaker state (0 closed, 1 half-open, 2 open) and requests in flight.
     fn each(&self, each: &mut dyn FnMut(&str, &str, u8, u32));
+
+    /// Endpoints that were used without being remembered, for want of room.
+    fn overflows(&self) -> u64;
 }
 
 /// State and in-flight count by (upstream, endpoint): states under one label (an address with two TLS identities)
@@ -38,6 +41,10 @@ mod tests {
             for (endpoint, state, inflight) in &self.0 {
                 each("api", endpoint, *state, *inflight);
             }
+        }
+
+        fn overflows(&self) -> u64 {
+            0
         }
     }
 

@@ -21,7 +21,6 @@ pub struct Events {
     transitions: Mutex<Transitions>,
     refreshes: Mutex<BTreeMap<Arc<str>, [u64; 2]>>,
     reload: Mutex<Option<Reload>>,
-    overflow: Count,
     dropped: Count,
 }
 
@@ -62,11 +61,6 @@ impl Events {
         *self.reload.lock() = Some(Reload { ok: generation.is_ok(), generation: running, at });
     }
 
-    /// A request ran without per-host state because there was no room for it.
-    pub fn state_overflow(&self) {
-        self.overflow.add(1);
-    }
-
     /// Lines of the access log were lost.
     pub fn log_dropped(&self, lines: u64) {
         self.dropped.add(lines);
@@ -89,10 +83,6 @@ impl Events {
 
     pub(super) fn last_reload(&self) -> Option<Reload> {
         *self.reload.lock()
-    }
-
-    pub(super) fn overflows(&self) -> u64 {
-        self.overflow.get()
     }
 
     /// Lines of the access log that were lost so far.
