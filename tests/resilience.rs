@@ -341,6 +341,34 @@ async fn an_attempt_that_hangs_is_504_for_post() {
 }
 
 #[tokio::test]
+async fn a_slow_upload_is_not_the_upstreams_fault() {
+    let upstream = Upstream::fixed("stored").await;
+    let lines = ["timeout: { attempt: 200ms, total: 20s }", "breaker: 1", NO_RETRY];
+    let proxy = Proxy::start(&api(upstream.addr(), &lines));
+    let mut client = proxy.client().await;
+
+    client.send("POST http://api.test/ HTTP/1.1\r\nHost: api.test\r\nContent-Length: 4\r\n\r\nab").await;
+    let early = tokio::time::timeout(Duration::from_millis(700), client.bytes(1)).await;
+    client.send("cd").await;
+    let response = client.response("POST").await;
+
+    assert!(early.is_err(), "the attempt was given up while the client still sent: {early:?}");
+    assert_eq!((response.status, response.text().as_str()), (200, "stored"));
+    assert_eq!(proxy.get("http://api.test/").await.status, 200, "the breaker is closed");
+}
+
+#[tokio::test]
+async fn a_transfer_coding_that_cannot_be_taken_off_is_a_protocol_error() {
+    let answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+    let upstream = Upstream::http(move |_| Reply::raw(answer)).await;
+    let proxy = Proxy::start(&api(upstream.addr(), &[NO_RETRY]));
+
+    let response = proxy.get("http://api.test/").await;
+
+    assert_eq!((response.status, response.reason().as_str()), (502, "protocol"));
+}
+
+#[tokio::test]
 async fn the_total_time_bounds_all_attempts_and_waits() {
     let upstream = Upstream::http(|seen| if seen.index < 2 { Reply::status(503) } else { Reply::hang() }).await;
     let retry = "retry: { attempts: 10, backoff: 20ms }";

@@ -174,7 +174,8 @@ impl Body {
         if extra.guards.is_empty() {
             return;
         }
-        let now = extra.fresh.unwrap_or_else(clock::now);
+        let fresh = extra.fresh.filter(|_| end == End::Complete);
+        let now = fresh.unwrap_or_else(clock::now);
         for guard in extra.guards.drain(..) {
             guard.finish(end, now);
         }

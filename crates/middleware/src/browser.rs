@@ -20,22 +20,36 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 pub struct Params {
     /// Lower-case origins, `https://app.example.com`.
     pub origins: Vec<String>,
+    /// The route answers for every host: a page could call it under its own name, bound to our address.
+    pub any_host: bool,
 }
 
 /// Refuses requests that a web page sent, unless its origin is listed.
 pub fn layer(params: Params) -> impl Layer<ArcService, Service = ArcService> {
-    let origins: Arc<[String]> = params.origins.into();
-    tower::layer::layer_fn(move |inner| ArcService::new(Browser { inner, origins: Arc::clone(&origins) }))
+    let Params { origins, any_host } = params;
+    let origins: Arc<[String]> = origins.into();
+    tower::layer::layer_fn(move |inner| ArcService::new(Browser { inner, origins: Arc::clone(&origins), any_host }))
 }
 
 struct Browser {
     inner: ArcService,
     origins: Arc<[String]>,
+    any_host: bool,
 }
 
 impl Browser {
     fn handle(&self, request: Request<Body>) -> ResponseFuture {
-        let guarded = matches!(Exchange::of(&request).head.door, Door::Reverse | Door::Prefix);
+        let head = &Exchange::of(&request).head;
+        if self.any_host
+            && head.door == Door::Reverse
+            && head.authority.host().name().is_some()
+            && !head.authority.host().is_local()
+        {
+            let detail =
+                "a route with auth and without a host in its match answers only for localhost and addresses here";
+            return ResponseFuture::refuse(Error::new(ErrorKind::Forbidden).with_detail(detail));
+        }
+        let guarded = matches!(head.door, Door::Reverse | Door::Prefix);
         if guarded && !self.admits(request.headers()) {
             let error = Error::new(ErrorKind::Forbidden);
             return ResponseFuture::refuse(error.with_detail("a web page of an origin that is not in browser_origins"));
@@ -67,7 +81,7 @@ mod tests {
 
     async fn admitted(door: Door, fields: &[(&'static str, &'static str)]) -> bool {
         let bottom = Bottom::default();
-        let service = bottom.under(layer(Params { origins: vec!["https://app.test".into()] }));
+        let service = bottom.under(layer(Params { origins: vec!["https://app.test".into()], any_host: false }));
         let mut request = request_with(Method::GET, "http://api.test/", |head| head.door = door);
         for (name, value) in fields {
             request.headers_mut().append(*name, HeaderValue::from_static(value));
@@ -113,5 +127,27 @@ mod tests {
         assert!(admitted(Door::Reverse, &[("sec-fetch-site", "none")]).await);
         assert!(admitted(Door::Reverse, &[("sec-fetch-site", "same-origin")]).await);
         assert!(!admitted(Door::Reverse, &[("sec-fetch-site", "none"), ("sec-fetch-site", "cross-site")]).await);
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_not_local_reaches_no_route_for_all_hosts() {
+        let bottom = Bottom::default();
+        let service = bottom.under(layer(Params { origins: Vec::new(), any_host: true }));
+        let call = |host: &'static str, door| {
+            let authority = exchange::Authority::parse(host).expect("a host");
+            let request = request_with(Method::GET, "http://api.test/", |head| {
+                head.door = door;
+                head.authority = authority;
+            });
+            service.call(request)
+        };
+
+        let error = call("evil.example:4780", Door::Reverse).await.expect_err("a refusal");
+
+        assert_eq!((error.kind, bottom.calls()), (ErrorKind::Forbidden, 0));
+        for (host, door) in [("localhost:4780", Door::Reverse), ("10.0.0.5", Door::Reverse), ("a.test", Door::Forward)]
+        {
+            assert!(call(host, door).await.is_ok(), "{host}");
+        }
     }
 }

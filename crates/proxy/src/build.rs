@@ -54,6 +54,7 @@ pub fn snapshot(model: Model, generation: u64, ground: &Ground<'_>) -> Result<Sn
                 name: DEFAULT.into(),
                 policy: model.default.policy.clone(),
                 end: End::Hosts { tls },
+                any_host: true,
                 credential: None,
                 prefix: None,
             },
@@ -71,6 +72,7 @@ fn plan(model: &Model, route: &model::Route, state: &State) -> Result<Plan, Stri
     Ok(Plan {
         name: route.name.as_str().into(),
         policy: route.policy.clone(),
+        any_host: route.matcher.host == model::HostMatch::Any,
         credential: credential(&route.policy, state),
         end: end(model, route, state)?,
         prefix: match &route.matcher.path {

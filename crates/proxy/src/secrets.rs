@@ -28,6 +28,11 @@ pub fn read(key: &SecretKey) -> Result<HeaderValue, String> {
         }
         model::Secret::File(path) => {
             let shown = path.display();
+            // A pipe would be waited for.
+            let meta = std::fs::metadata(path).map_err(|error| format!("{shown}: {error}"))?;
+            if !meta.is_file() {
+                return Err(format!("{shown}: not a regular file"));
+            }
             let file = std::fs::File::open(path).map_err(|error| format!("{shown}: {error}"))?;
             let mut text = String::new();
             file.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(|error| format!("{shown}: {error}"))?;

@@ -44,6 +44,8 @@ pub struct Plan {
     pub policy: Policy,
     /// What is at the end.
     pub end: End,
+    /// Its match names no host.
+    pub any_host: bool,
     /// The credential, if it has one.
     pub credential: Option<Credential>,
     /// The prefix that `rewrite: prefix` replaces.

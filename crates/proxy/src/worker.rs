@@ -44,6 +44,8 @@ pub struct Limits {
     pub head: Duration,
     pub idle: Duration,
     pub body_idle: Duration,
+    /// Without the client taking a byte of an answer.
+    pub stall: Duration,
     pub max_header_bytes: usize,
     pub max_headers: usize,
 }
@@ -56,6 +58,7 @@ impl Limits {
             head: server.header,
             idle: server.idle,
             body_idle: server.body_idle,
+            stall: snapshot.model.default.policy.timeout.idle,
             max_header_bytes: server.max_header_bytes,
             max_headers: server.max_headers,
         }
@@ -210,7 +213,7 @@ impl Worker {
     fn sweep(&self) {
         let now = clock::now();
         let limits = self.limits();
-        self.pulses.sweep(&pulse::Limits { head: limits.head, idle: limits.idle }, now);
+        self.pulses.sweep(&pulse::Limits { head: limits.head, idle: limits.idle, stall: limits.stall }, now);
         self.pools.sweep(now);
         if let Some(log) = &self.log {
             log.flush();

@@ -6,12 +6,15 @@
 
 mod failure;
 mod flight;
+mod limit;
 mod redial;
 mod riding;
 mod wire;
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::task::Poll;
 use std::time::Duration;
 
 use exchange::body::Side;
@@ -25,6 +28,7 @@ use policy::Tick;
 use policy::breaker::{self, Admission};
 
 pub(crate) use self::flight::Flight;
+use self::limit::Limit;
 use self::riding::Riding;
 use crate::connect::Flavour;
 use crate::endpoint::Endpoint;
@@ -77,15 +81,17 @@ async fn bounded(
     mut flight: Flight,
     attempt: impl AsyncFnOnce(&mut Flight) -> Result<Answer, Error>,
 ) -> Result<Response<Body>, Error> {
-    let (limit, over) = flight.limit();
-    let outcome = match limit {
-        Some(at) => match tokio::time::timeout_at(clock::instant(at), attempt(&mut flight)).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(flight.overdue(over)),
-        },
-        None => attempt(&mut flight).await,
+    let mut limit = Limit::of(&flight);
+    let outcome = {
+        let exchange = Arc::clone(flight.exchange());
+        let mut attempt = std::pin::pin!(attempt(&mut flight));
+        poll_fn(|cx| match attempt.as_mut().poll(cx) {
+            Poll::Ready(outcome) => Poll::Ready(Ok(outcome)),
+            Poll::Pending => limit.poll(cx, &exchange).map(Err),
+        })
+        .await
     };
-    match outcome {
+    match outcome.unwrap_or_else(|over| Err(flight.overdue(over))) {
         Ok(answer) => Ok(flight.answered(answer)),
         Err(error) => {
             flight.failed(&error);
@@ -123,7 +129,6 @@ fn want(flight: &Flight) -> Want {
         h2: head.version == http::Version::HTTP_2,
         grpc: head.grpc,
         upgrade: head.upgrade,
-        local: head.client.local,
         within: flight.connect_timeout(),
     }
 }
@@ -148,7 +153,7 @@ fn received(
             let now = clock::now();
             let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
             let mut response = response.map(|body| Body::incoming(body, Side::Upstream));
-            wire::undress(&mut response);
+            wire::undress(&mut response).map_err(Unsent::Failed)?;
             if !response.body().is_end_stream() {
                 if lease.is_h2() && uploaded.as_ref().is_none_or(|done| done.load(Relaxed)) {
                     response.body_mut().set_flagged();
@@ -204,8 +209,7 @@ async fn dial(
 
 /// CONNECT: a connection of its own, handed up whole.
 async fn tunnel(flight: &mut Flight) -> Result<Answer, Error> {
-    let local = flight.exchange().head.client.local;
-    let io = flight.pool().connect(Flavour::H1, local, flight.connect_timeout()).await?.io;
+    let io = flight.pool().connect(Flavour::H1, flight.connect_timeout()).await?.io;
     let mut response = Response::new(Body::empty());
     response.extensions_mut().insert(Tunnel::new(io));
     Ok(Answer { response, lease: None, uploaded: None, now: clock::now() })

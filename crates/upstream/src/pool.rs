@@ -58,8 +58,6 @@ pub struct Want {
     pub grpc: bool,
     /// An upgrade: HTTP/1.1 or nothing.
     pub upgrade: bool,
-    /// Loopback and unix clients may reach private addresses.
-    pub local: bool,
     /// For the connection, if a new one is needed.
     pub within: Duration,
 }
@@ -68,8 +66,8 @@ pub struct Want {
 pub struct Pool {
     destination: Destination,
     protocol: Protocol,
-    /// The operator wrote the destination: private addresses are as good as any.
-    chosen: bool,
+    /// For clients on this machine, or written by the operator: private addresses are as good as any.
+    local: bool,
     limits: Limits,
     state: Arc<State>,
     context: Arc<Context>,
@@ -85,11 +83,11 @@ const HTTP2: u8 = 2;
 
 impl Pool {
     /// An empty pool.
-    pub fn new(key: &Key, limits: Limits, state: Arc<State>, context: Arc<Context>) -> Self {
+    pub fn new(key: &Key, client_local: bool, limits: Limits, state: Arc<State>, context: Arc<Context>) -> Self {
         Self {
             destination: key.destination.clone(),
             protocol: key.protocol,
-            chosen: !key.upstream.is_empty(),
+            local: client_local || !key.upstream.is_empty(),
             limits,
             state,
             context,
@@ -175,6 +173,9 @@ impl Pool {
         if let Some(shared) = self.h2.take(&self.limits, now) {
             return Ok(Lease::h2(Arc::clone(self), shared, true));
         }
+        if self.h2.is_full() {
+            return Err(Error::new(ErrorKind::Overloaded).with_detail("every stream to the upstream is in use"));
+        }
         if let Some(kind) = self.h2.failed_since(failures) {
             return Err(Error::new(kind).with_detail("the connection that others also waited for failed"));
         }
@@ -194,13 +195,13 @@ impl Pool {
     }
 
     /// A connection outside the pool.
-    pub(crate) async fn connect(&self, flavour: Flavour, local: bool, within: Duration) -> Result<Connected, Error> {
-        self.context.connector.connect(&self.destination, flavour, local || self.chosen, within).await
+    pub(crate) async fn connect(&self, flavour: Flavour, within: Duration) -> Result<Connected, Error> {
+        self.context.connector.connect(&self.destination, flavour, self.local, within).await
     }
 
     async fn dial(self: &Arc<Self>, flavour: Flavour, want: Want, now: Tick) -> Result<Lease, Error> {
         let place = Place::take(&self.state, self.limits.max_connections)?;
-        let connected = self.connect(flavour, want.local, want.within).await?;
+        let connected = self.connect(flavour, want.within).await?;
         let alpn = match (connected.alpn, flavour) {
             (Some(alpn), _) => alpn,
             (None, Flavour::H2) => Alpn::H2,

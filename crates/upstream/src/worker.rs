@@ -41,7 +41,7 @@ impl Worker {
         let state = self.registry.named(key);
         let mut named = self.named.lock();
         let pool = named.get(key).and_then(Weak::upgrade).unwrap_or_else(|| {
-            let pool = Arc::new(self.pool(key, &state));
+            let pool = Arc::new(self.pool(key, true, &state));
             named.insert(key.clone(), Arc::downgrade(&pool));
             pool
         });
@@ -56,7 +56,7 @@ impl Worker {
             return endpoint.clone();
         }
         let state = self.registry.host(&key.0);
-        let pool = Arc::new(self.pool(&key.0, &state));
+        let pool = Arc::new(self.pool(&key.0, client_local, &state));
         let endpoint = Endpoint { state, pool };
         hosts.insert(key, endpoint.clone());
         endpoint
@@ -83,7 +83,7 @@ impl Worker {
         self.hosts.lock().clear();
     }
 
-    fn pool(&self, key: &Key, state: &Arc<State>) -> Pool {
-        Pool::new(key, self.limits, Arc::clone(state), Arc::clone(&self.context))
+    fn pool(&self, key: &Key, client_local: bool, state: &Arc<State>) -> Pool {
+        Pool::new(key, client_local, self.limits, Arc::clone(state), Arc::clone(&self.context))
     }
 }

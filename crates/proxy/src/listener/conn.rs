@@ -175,7 +175,9 @@ async fn watched<C: Graceful>(connection: &mut C, pulse: &Pulse) -> Watched {
             }
             match pulse.poll_order(known, cx) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Order::Overstayed) if pulse.phase() == Phase::Busy => pulse.forgive(known),
+                Poll::Ready(Order::Overstayed) if pulse.phase() == Phase::Busy && !pulse.is_stalled() => {
+                    pulse.forgive(known);
+                }
                 Poll::Ready(Order::Overstayed) => return Poll::Ready(Watched::Overstayed),
                 Poll::Ready(Order::Stop) => return Poll::Ready(Watched::Stopped),
                 Poll::Ready(order) => {

@@ -1,4 +1,4 @@
-//! A client connection that notes when bytes arrive.
+//! A client connection that notes when bytes arrive and when the client takes none.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -41,7 +41,9 @@ impl AsyncRead for Timed {
 
 impl AsyncWrite for Timed {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, data)
+        let polled = Pin::new(&mut self.io).poll_write(cx, data);
+        self.pulse.wrote(polled.is_pending());
+        polled
     }
 
     fn poll_write_vectored(
@@ -49,7 +51,9 @@ impl AsyncWrite for Timed {
         cx: &mut Context<'_>,
         data: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, data)
+        let polled = Pin::new(&mut self.io).poll_write_vectored(cx, data);
+        self.pulse.wrote(polled.is_pending());
+        polled
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -39,6 +39,8 @@ pub struct Limits {
     pub head: Duration,
     /// Between two requests.
     pub idle: Duration,
+    /// Without the client taking a byte of what is written to it.
+    pub stall: Duration,
 }
 
 /// One connection's pulse.
@@ -47,6 +49,8 @@ pub struct Pulse {
     phase: AtomicU8,
     since: AtomicU64,
     running: AtomicU32,
+    /// Since when a write waits; 0 while none does.
+    stalled: AtomicU64,
     order: AtomicU8,
     waker: AtomicWaker,
 }
@@ -72,12 +76,25 @@ impl fmt::Debug for Pulse {
 }
 
 impl Pulse {
-    /// Bytes arrived: if nothing was going on, a head begins. Not so in HTTP/2, where they may be an acknowledgement or
-    /// a ping: once a request was made, a connection is idle until the next.
+    /// Bytes arrived: if nothing was going on, a head begins.
     pub fn read(&self) {
         if self.phase.load(Relaxed) == Phase::Idle as u8 {
             self.enter(Phase::Head);
         }
+    }
+
+    /// A write was taken, or has to wait.
+    pub fn wrote(&self, waits: bool) {
+        match (waits, self.stalled.load(Relaxed)) {
+            (true, 0) => self.stalled.store(self.clock.load(Relaxed).max(1), Relaxed),
+            (false, since) if since != 0 => self.stalled.store(0, Relaxed),
+            _ => {}
+        }
+    }
+
+    /// A write waits.
+    pub fn is_stalled(&self) -> bool {
+        self.stalled.load(Relaxed) != 0
     }
 
     /// What the connection is told beyond `known`; costs two loads while there is nothing.
@@ -131,8 +148,11 @@ impl Pulse {
         match self.phase() {
             Phase::Head => stayed >= limits.head,
             Phase::Idle => stayed >= limits.idle,
-            // Bodies and attempts have timers of their own.
-            Phase::Busy => false,
+            // What is waited for has timers of its own; a client that does not read has only this one.
+            Phase::Busy => match self.stalled.load(Relaxed) {
+                0 => false,
+                since => now.since(Tick::from_nanos(since)) >= limits.stall,
+            },
         }
     }
 }
@@ -167,6 +187,7 @@ impl Pulses {
             phase: AtomicU8::new(Phase::Head as u8),
             since: AtomicU64::new(self.clock.load(Relaxed)),
             running: AtomicU32::new(0),
+            stalled: AtomicU64::new(0),
             order: AtomicU8::new(self.order.load(Acquire)),
             waker: AtomicWaker::new(),
         });
@@ -201,7 +222,8 @@ impl Pulses {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { head: Duration::from_secs(10), idle: Duration::from_secs(75) };
+    const LIMITS: Limits =
+        Limits { head: Duration::from_secs(10), idle: Duration::from_secs(75), stall: Duration::from_secs(300) };
 
     fn at(seconds: u64) -> Tick {
         Tick::ZERO + Duration::from_secs(1000 + seconds)
@@ -243,6 +265,24 @@ mod tests {
         assert!(!is_over(&pulse));
         pulses.sweep(&LIMITS, at(675));
         assert!(is_over(&pulse));
+    }
+
+    #[test]
+    fn a_client_that_takes_no_byte_has_a_limit_and_one_that_takes_some_has_none() {
+        let pulses = Pulses::default();
+        pulses.sweep(&LIMITS, at(0));
+        let pulse = pulses.start();
+        pulse.begin();
+
+        pulse.wrote(true);
+        pulses.sweep(&LIMITS, at(299));
+        pulse.wrote(false);
+        pulse.wrote(true);
+        pulses.sweep(&LIMITS, at(500));
+        assert!(!is_over(&pulse));
+
+        pulses.sweep(&LIMITS, at(600));
+        assert!(is_over(&pulse) && pulse.is_stalled());
     }
 
     #[test]

@@ -74,15 +74,6 @@ impl Matcher {
                 .all(|(name, value)| value.holds_any(headers.get_all(name).iter().map(|v| v.as_bytes())))
             && self.query.iter().all(|(name, value)| value.holds_any(parameters(head.path.query(), name)))
     }
-
-    /// It looks at the host alone: whatever comes after it for the same host is never reached.
-    pub fn is_host_only(&self) -> bool {
-        self.port.is_none()
-            && matches!(self.path, Path::Any)
-            && self.methods.is_empty()
-            && self.headers.is_empty()
-            && self.query.is_empty()
-    }
 }
 
 impl Path {

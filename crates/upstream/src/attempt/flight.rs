@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use exchange::classify::{self, Verdict};
+use exchange::exchange::Upload;
 use exchange::{Attempt, Body, End, Error, ErrorKind, Exchange, Finish, Sent, clock};
 use http::{HeaderMap, Response, StatusCode};
 use http_body::Body as _;
@@ -66,15 +67,9 @@ impl Flight {
         self.params.idle
     }
 
-    /// When the attempt is over, and what that is called. The total deadline counts against the endpoint too:
-    /// one that hangs must not go unnoticed because the total is shorter than the attempt's own limit.
-    pub(super) fn limit(&self) -> (Option<Tick>, ErrorKind) {
-        let attempt = self.params.attempt.map(|limit| self.started + limit);
-        match (attempt, self.exchange.deadline()) {
-            (Some(attempt), Some(total)) if total <= attempt => (Some(total), ErrorKind::Deadline),
-            (Some(attempt), _) => (Some(attempt), ErrorKind::AttemptTimeout),
-            (None, total) => (total, ErrorKind::Deadline),
-        }
+    /// For the attempt, and for all of the request.
+    pub(super) fn limits(&self) -> (Option<Duration>, Option<Tick>) {
+        (self.params.attempt, self.exchange.deadline())
     }
 
     /// The time is over.
@@ -102,7 +97,10 @@ impl Flight {
 
     pub(super) fn failed(mut self, error: &Error) {
         let now = clock::now();
-        self.judge(classify::error(error), now);
+        // A client that still uploads when the time is over is what was slow.
+        let late = matches!(error.kind, ErrorKind::Deadline | ErrorKind::AttemptTimeout);
+        let clients = late && self.exchange.upload() == Upload::Running;
+        self.judge(if clients { Verdict::Unknown } else { classify::error(error) }, now);
         self.note(Err(error.kind), now);
     }
 

@@ -43,7 +43,7 @@ async fn redial(endpoint: &Endpoint, params: &Params, within: Duration) {
     while endpoint.state.breaker.state() == State::Open && Arc::strong_count(&endpoint.pool) > 1 {
         let jitter = context.random.with(|rng| 0.8 + 0.4 * rng.f64());
         tokio::time::sleep(EVERY.mul_f64(jitter)).await;
-        let dialed = endpoint.pool.connect(Flavour::Auto, true, within).await;
+        let dialed = endpoint.pool.connect(Flavour::Auto, within).await;
         if dialed.is_ok() {
             if let Some(transition) = endpoint.state.breaker.reachable(params, clock::now()) {
                 announce(endpoint, transition);

@@ -9,12 +9,11 @@ use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll};
 
 use exchange::service::Outcome;
-use exchange::{Body, ErrorKind, ResponseFuture};
+use exchange::{Body, ResponseFuture};
 use http::Request;
 
-use super::{Answer, Flight, OnWire, Unsent, bounded, dial, received};
+use super::{Answer, Flight, Limit, OnWire, Unsent, bounded, dial, received};
 use crate::pool::Want;
-use crate::timers::Timer;
 
 /// A request on its way.
 pub(super) struct Riding {
@@ -28,15 +27,13 @@ struct On {
     wire: OnWire,
     uploaded: Option<Arc<AtomicBool>>,
     want: Want,
-    limit: Option<Timer>,
-    over: ErrorKind,
+    limit: Limit,
 }
 
 impl Riding {
     pub(super) fn new(flight: Flight, wire: OnWire, uploaded: Option<Arc<AtomicBool>>, want: Want) -> Self {
-        let (at, over) = flight.limit();
-        let limit = at.map(|at| Timer::new(&flight.pool().context().timers, at));
-        Self { on: Some(On { flight, wire, uploaded, want, limit, over }), slow: None }
+        let limit = Limit::of(&flight);
+        Self { on: Some(On { flight, wire, uploaded, want, limit }), slow: None }
     }
 }
 
@@ -50,18 +47,19 @@ impl Future for Riding {
         }
         let Some(on) = &mut this.on else { return Poll::Pending };
         let received = match on.wire.sending.as_mut().poll(cx) {
-            Poll::Ready(answer) => Some(answer),
-            Poll::Pending if on.limit.as_mut().is_some_and(|limit| limit.poll(cx).is_ready()) => None,
-            Poll::Pending => return Poll::Pending,
+            Poll::Ready(answer) => Ok(answer),
+            Poll::Pending => Err(std::task::ready!(on.limit.poll(cx, on.flight.exchange()))),
         };
-        let Some(On { flight, wire, uploaded, want, over, .. }) = this.on.take() else { return Poll::Pending };
+        let Some(On { flight, wire, uploaded, want, .. }) = this.on.take() else { return Poll::Pending };
         match received {
-            None => {
+            Err(over) => {
+                // An HTTP/2 connection that went silent takes no further request.
+                wire.lease.retire();
                 let error = flight.overdue(over);
                 flight.failed(&error);
                 Poll::Ready(Err(error))
             }
-            Some(answer) => match self::received(answer, wire.lease, &flight, uploaded.clone()) {
+            Ok(answer) => match self::received(answer, wire.lease, &flight, uploaded.clone()) {
                 Ok(answer) => Poll::Ready(Ok(flight.answered(answer))),
                 Err(Unsent::Failed(error)) => {
                     flight.failed(&error);

@@ -1,8 +1,8 @@
 //! The last touch before a request goes onto a connection, and the first after a response came off it: what
 //! differs between HTTP/1.1 and HTTP/2.
 
-use exchange::Body;
 use exchange::headers::{self, Seen};
+use exchange::{Body, Error, ErrorKind, Sent};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Response, Uri, Version, header};
 
@@ -44,15 +44,27 @@ fn dress_h2(request: &mut Request<Body>, tls: bool) {
 }
 
 /// Takes the connection's own fields off a response. A relayed 101 keeps what makes it one.
-pub(super) fn undress(response: &mut Response<Body>) {
+///
+/// # Errors
+/// A transfer coding we cannot take off: its bytes would pass as the content.
+pub(super) fn undress(response: &mut Response<Body>) -> Result<(), Error> {
     let upgrade = match response.status() {
         http::StatusCode::SWITCHING_PROTOCOLS => response.headers().get(header::UPGRADE).cloned(),
         _ => None,
     };
     let seen = Seen::of(response.headers());
+    if seen.transfer_encoding() {
+        let mut codings = response.headers().get_all(header::TRANSFER_ENCODING).iter();
+        let first = codings.next().map(HeaderValue::as_bytes).unwrap_or_default();
+        if codings.next().is_some() || !first.eq_ignore_ascii_case(b"chunked") {
+            let error = Error::new(ErrorKind::Protocol).with_sent(Sent::Complete);
+            return Err(error.with_detail("the upstream's Transfer-Encoding is not exactly `chunked`"));
+        }
+    }
     headers::strip(response.headers_mut(), seen);
     if let Some(upgrade) = upgrade {
         response.headers_mut().insert(header::UPGRADE, upgrade);
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     }
+    Ok(())
 }
