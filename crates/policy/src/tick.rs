@@ -34,7 +34,7 @@ impl Add<Duration> for Tick {
     type Output = Self;
 
     fn add(self, after: Duration) -> Self {
-        let nanos = u64::try_from(after.as_nanos()).unwrap_or(u64::MAX);
+        let nanos = after.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(after.subsec_nanos()));
         Self(self.0.saturating_add(nanos))
     }
 }

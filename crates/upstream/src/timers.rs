@@ -48,6 +48,15 @@ impl Timer {
         Self { timers: Arc::clone(timers), at, slot: None }
     }
 
+    /// Sets it to another time, after it fired.
+    pub(crate) fn again(&mut self, at: Tick, cx: &Context<'_>) {
+        if let Some(slot) = self.slot.take() {
+            self.timers.clear(slot);
+        }
+        self.at = at;
+        self.slot = Some(self.timers.set(at, cx.waker()));
+    }
+
     /// Ready once the time has come.
     pub(crate) fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
         match self.slot {

@@ -66,7 +66,7 @@ pub(super) fn of(parts: &mut Parts, body: &Incoming, from: &From<'_>, id: u64, n
         method: parts.method.clone(),
         tls: false,
         authority: from.site.own().clone(),
-        path: PathAndQuery::from_static("/"),
+        path: parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")),
         upgrade: false,
         grpc: is_grpc(parts),
     };
@@ -93,9 +93,6 @@ fn read(
 ) -> Result<(), Error> {
     let From { entry, site, .. } = from;
     let (written, host, fits) = said;
-    if let Some(path) = parts.uri.path_and_query() {
-        head.path = path.clone();
-    }
     target(parts, written, host, entry, site, head, named)?;
     // RFC 9110 section 9.3.6 gives it no meaning: taken off, the tunnel would begin somewhere else than the client thinks.
     if head.door == Door::Connect && head.version != Version::HTTP_2 && !body.is_end_stream() {

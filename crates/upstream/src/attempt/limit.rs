@@ -4,7 +4,6 @@
 //! must not look like a slow endpoint. The total deadline is about the request and holds whatever goes on; reached
 //! during an upload, it says nothing about the endpoint either.
 
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,11 +12,10 @@ use exchange::{ErrorKind, Exchange, clock};
 use policy::Tick;
 
 use super::Flight;
-use crate::timers::{Timer, Timers};
+use crate::timers::Timer;
 
 /// The limit of one attempt.
 pub(super) struct Limit {
-    timers: Arc<Timers>,
     timer: Option<Timer>,
     over: ErrorKind,
     attempt: Option<Duration>,
@@ -27,10 +25,9 @@ pub(super) struct Limit {
 impl Limit {
     pub(super) fn of(flight: &Flight) -> Self {
         let (attempt, total) = flight.limits();
-        let timers = Arc::clone(&flight.pool().context().timers);
-        let mut limit = Self { timers, timer: None, over: ErrorKind::Deadline, attempt, total };
-        limit.set(flight.started());
-        limit
+        let (at, over) = ends(attempt, total, flight.started());
+        let timer = at.map(|at| Timer::new(&flight.pool().context().timers, at));
+        Self { timer, over, attempt, total }
     }
 
     /// Ready with what it is called once the attempt is over.
@@ -40,24 +37,22 @@ impl Limit {
             return Poll::Pending;
         }
         if self.over == ErrorKind::AttemptTimeout && exchange.upload() == Upload::Running {
-            self.set(clock::now());
-            if let Some(timer) = &mut self.timer {
-                // Sets it; it cannot have come yet.
-                let _ = timer.poll(cx);
+            let (at, over) = ends(self.attempt, self.total, clock::now());
+            self.over = over;
+            if let Some(at) = at {
+                timer.again(at, cx);
             }
             return Poll::Pending;
         }
         Poll::Ready(self.over)
     }
+}
 
-    fn set(&mut self, from: Tick) {
-        let attempt = self.attempt.map(|limit| from + limit);
-        let (at, over) = match (attempt, self.total) {
-            (Some(attempt), Some(total)) if total <= attempt => (Some(total), ErrorKind::Deadline),
-            (Some(attempt), _) => (Some(attempt), ErrorKind::AttemptTimeout),
-            (None, total) => (total, ErrorKind::Deadline),
-        };
-        self.timer = at.map(|at| Timer::new(&self.timers, at));
-        self.over = over;
+/// When an attempt that began at `from` is over, and what that is called.
+fn ends(attempt: Option<Duration>, total: Option<Tick>, from: Tick) -> (Option<Tick>, ErrorKind) {
+    match (attempt.map(|limit| from + limit), total) {
+        (Some(attempt), Some(total)) if total <= attempt => (Some(total), ErrorKind::Deadline),
+        (Some(attempt), _) => (Some(attempt), ErrorKind::AttemptTimeout),
+        (None, total) => (total, ErrorKind::Deadline),
     }
 }
