@@ -44,17 +44,19 @@ impl Edge {
     fn enter(&self, request: Request<Incoming>) -> Stage {
         let now = clock::now();
         let Inner { worker, entry, pulse, .. } = &*self.0;
-        let site = worker.site();
+        let glance = worker.glance();
+        #[expect(clippy::expect_used, reason = "a worker has a site before it has a connection")]
+        let site = glance.as_ref().expect("a site is in place");
         let upgrade = request.extensions().get::<OnUpgrade>().is_some();
         let (mut parts, incoming) = request.into_parts();
         let on_upgrade = upgrade.then(|| parts.extensions.remove::<OnUpgrade>()).flatten();
         let id = worker.context().random.with(|rng| rng.u64(..));
-        let from = normal::From { entry, site: &site, known: &self.0.known };
+        let from = normal::From { entry, site, known: &self.0.known };
         let Normal { head, accept, refused, named } = normal::of(&mut parts, &incoming, &from, id, now);
         let exchange = Arc::new(Exchange::new(head, Some(Arc::clone(pulse) as _)));
         let found = match refused {
             Some(error) => Err(error),
-            None => find(&site, &exchange.head, &parts.headers, named),
+            None => find(site, &exchange.head, &parts.headers, named),
         };
         let request = Request::from_parts(parts, body(incoming, &exchange, worker));
         let stack = match &found {
@@ -63,11 +65,11 @@ impl Edge {
         };
         let watch = stack.watch(Arc::clone(&exchange));
         let tunnel_idle = stack.tunnel_idle;
-        let leave = finish::Leave { edge: self.clone(), exchange, accept, on_upgrade, watch, site, tunnel_idle };
+        let leave = finish::Leave { edge: self.clone(), exchange, accept, on_upgrade, watch, tunnel_idle };
         match found {
             Err(error) => Stage::Over(Some(leave.refused(error))),
             Ok(_) if leave.exchange.head.door == Door::Connect => {
-                Stage::Connect(ResponseFuture::new(connect::serve(leave, request)))
+                Stage::Connect(ResponseFuture::new(connect::serve(leave, Arc::clone(site), request)))
             }
             Ok(stack) => {
                 // Called here rather than in the future: a request in it would be copied with it.

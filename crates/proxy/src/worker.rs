@@ -65,6 +65,9 @@ impl Limits {
     }
 }
 
+/// A short look at the snapshot in place; never empty.
+pub(crate) type Glance = arc_swap::Guard<Option<Arc<Site>>>;
+
 /// The worker; see the module.
 pub struct Worker {
     pools: Arc<Pools>,
@@ -116,6 +119,11 @@ impl Worker {
     pub fn site(&self) -> Arc<Site> {
         #[expect(clippy::expect_used, reason = "`new` puts one in place before anyone has the worker")]
         self.site.load_full().expect("a site is in place")
+    }
+
+    /// The same for a look in passing: cheaper, and not to be kept.
+    pub(crate) fn glance(&self) -> Glance {
+        self.site.load()
     }
 
     /// Its pools.

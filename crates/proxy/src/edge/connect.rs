@@ -39,24 +39,24 @@ pub(super) fn admit(site: &Site, head: &Head) -> Result<Arc<Stack>, Error> {
 }
 
 /// Answers a CONNECT and carries what is inside.
-pub(super) async fn serve(mut leave: Leave, request: Request<Body>) -> Result<Response<Body>, Error> {
+pub(super) async fn serve(mut leave: Leave, site: Arc<Site>, request: Request<Body>) -> Result<Response<Body>, Error> {
     let Some(client) = leave.on_upgrade.take() else {
         return Ok(leave.refused(Error::new(ErrorKind::Internal).with_detail("the connection cannot be taken over")));
     };
     let head = &leave.exchange.head;
     if head.authority.port_or(PLAIN) == PLAIN {
-        return Ok(open(leave, client, None));
+        return Ok(open(leave, site, client, None));
     }
-    let stack = Arc::clone(leave.site.default_stack());
+    let stack = Arc::clone(site.default_stack());
     match stack.service.call(request).await {
         Err(error) => Ok(leave.refused(error)),
-        Ok(response) => Ok(open(leave, client, Some(response))),
+        Ok(response) => Ok(open(leave, site, client, Some(response))),
     }
 }
 
 /// Answers 200 and goes on in a task of its own.
-fn open(leave: Leave, client: OnUpgrade, dialed: Option<Response<Body>>) -> Response<Body> {
-    let Leave { edge, exchange, watch, site, tunnel_idle, .. } = leave;
+fn open(leave: Leave, site: Arc<Site>, client: OnUpgrade, dialed: Option<Response<Body>>) -> Response<Body> {
+    let Leave { edge, exchange, watch, tunnel_idle, .. } = leave;
     exchange.answered(200, None, Some(clock::now()));
     let mut owing = dialed.unwrap_or_default();
     let upstream = owing.extensions_mut().remove::<Tunnel>().and_then(|tunnel| tunnel.take());

@@ -13,7 +13,6 @@ use policy::Tick;
 
 use super::Edge;
 use crate::bridge::Bridge;
-use crate::stack::Site;
 
 /// What the edge keeps while the request is below.
 pub(super) struct Leave {
@@ -24,7 +23,6 @@ pub(super) struct Leave {
     pub on_upgrade: Option<OnUpgrade>,
     /// Logs and counts the exchange once it is over; dropped with it, the client has gone.
     pub watch: Watch,
-    pub site: Arc<Site>,
     /// Without a byte in either direction, if it becomes a tunnel.
     pub tunnel_idle: Duration,
 }
