@@ -4,7 +4,7 @@
 //! what layers learn on the way is atomic or once-set, so that no layer waits for another.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -125,6 +125,7 @@ pub struct Exchange {
     upload: AtomicU8,
     retry_denied: OnceLock<&'static str>,
     breaker: AtomicU8,
+    waited: AtomicBool,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
     attempts: Mutex<SmallVec<[Attempt; 1]>>,
@@ -146,6 +147,7 @@ impl Exchange {
             upload: AtomicU8::new(Upload::Done as u8),
             retry_denied: OnceLock::new(),
             breaker: AtomicU8::new(NONE),
+            waited: AtomicBool::new(false),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
             attempts: Mutex::new(SmallVec::new()),
@@ -157,6 +159,17 @@ impl Exchange {
         let record = request.body().record().or_else(|| request.extensions().get());
         #[expect(clippy::expect_used, reason = "the edge is the only source of requests")]
         record.expect("the edge gives each request a record")
+    }
+
+    /// The time, for a layer that is called: that of the start as long as nobody waited, since then not even a
+    /// microsecond has passed. Whoever waits before calling on must say so by [`wait`](Self::wait).
+    pub fn now(&self) -> Tick {
+        if self.waited.load(Relaxed) { crate::clock::now() } else { self.head.started }
+    }
+
+    /// The request waits, or has already been answered once: the start's time no longer stands for now.
+    pub fn wait(&self) {
+        self.waited.store(true, Relaxed);
     }
 
     /// The total deadline, if there is one.

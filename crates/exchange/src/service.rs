@@ -158,6 +158,8 @@ where
     fn call(&mut self, mut request: Request<Body>) -> ResponseFuture {
         // A foreign layer may put another body in: the record goes by the extensions as well.
         if let Some(record) = request.body().record().cloned() {
+            // Nobody knows whether it waits.
+            record.wait();
             request.extensions_mut().insert(record);
         }
         ResponseFuture::new(self.0.clone().oneshot(request))

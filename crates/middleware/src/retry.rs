@@ -137,6 +137,7 @@ impl Run {
             let Some((wait, request)) = again else { return real(outcome, cause) };
             // Drops a response, and with it its connection.
             cause = outcome.err();
+            self.original.exchange.wait();
             if !wait.is_zero() {
                 Box::pin(tokio::time::sleep(wait)).await;
             }

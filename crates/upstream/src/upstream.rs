@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use exchange::{Body, Error, ErrorKind, Exchange, Head, Load, ResponseFuture, by_reference, clock};
+use exchange::{Body, Error, ErrorKind, Exchange, Head, Load, ResponseFuture, by_reference};
 use http::Request;
 use policy::budget::Budget;
 use policy::{Tick, breaker};
@@ -56,8 +56,8 @@ impl Upstream {
     }
 
     fn handle(&self, request: Request<Body>) -> ResponseFuture {
-        let now = clock::now();
         let exchange = Arc::clone(Exchange::of(&request));
+        let now = exchange.now();
         match self.admit(&exchange, now) {
             Ok(endpoint) => {
                 let flight = Flight::new(endpoint, Arc::clone(&self.params), exchange, now);

@@ -117,6 +117,7 @@ impl Inside {
             *request.uri_mut() = target;
         }
         let worker = Arc::clone(&self.worker);
+        self.exchange.wait();
         match self.named.default_stack().service.call(request).await {
             Ok(mut response) => {
                 let upstream = response.extensions_mut().remove::<Tunnel>().and_then(|tunnel| tunnel.take());
