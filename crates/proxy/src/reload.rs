@@ -12,6 +12,7 @@ use crate::house::House;
 use crate::messages::{self, Messages};
 use crate::secrets;
 use crate::snapshot::Snapshot;
+use crate::wrong::Wrong;
 
 /// Between two looks at the file.
 pub const EVERY: Duration = Duration::from_secs(1);
@@ -119,7 +120,8 @@ impl Reloader {
         let old = self.current();
         let generation = old.generation + 1;
         let built = self.house.build(loaded.model.clone(), generation, &old.own, &old.pseudonym);
-        let snapshot = built.map_err(|wrong| wrong.into_iter().map(general).collect::<Vec<_>>())?;
+        let told = |wrong: Wrong| wrong.diagnostic(&loaded.origins).unwrap_or_else(|| general(wrong.to_string()));
+        let snapshot = built.map_err(|wrong| wrong.into_iter().map(told).collect::<Vec<_>>())?;
         for needs in restarts(&old, &snapshot) {
             tracing::warn!("`{needs}` changed: that takes a restart");
         }

@@ -194,12 +194,12 @@ impl Site {
     }
 
     /// The client means us: a name of this machine, or an address we listen on.
-    pub fn is_own(&self, authority: &Authority) -> bool {
+    pub fn is_own(&self, authority: &Authority, tls: bool) -> bool {
         if authority.host().is_local() {
             return true;
         }
         let exchange::Host::Ip(ip) = authority.host() else { return false };
-        let port = authority.port_or(80);
+        let port = authority.port_or(if tls { 443 } else { 80 });
         self.snapshot.own.iter().any(|own| own.port() == port && (own.ip() == *ip || own.ip().is_unspecified()))
     }
 }

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::control::Control;
 use crate::listener::drain::Mode;
+use crate::listener::tls::Shown;
 use crate::offline::Offline;
 
 #[derive(Serialize)]
@@ -25,6 +26,19 @@ pub(super) struct Status {
     routes: usize,
     default: &'static str,
     breakers_not_closed: Vec<String>,
+    /// Of listeners with TLS.
+    certificates: Vec<CertificateView>,
+}
+
+#[derive(Serialize)]
+struct CertificateView {
+    file: String,
+    names: String,
+    /// Unix time in seconds.
+    expires: Option<u64>,
+    days_left: Option<u64>,
+    /// Why what lies there now is not used.
+    refused: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -57,6 +71,7 @@ pub(super) fn status(control: &Control, now: Tick) -> Status {
             errors: last.outcome.err().unwrap_or_default(),
         }),
         listeners: control.listeners.iter().map(ToString::to_string).collect(),
+        certificates: certificates(control, clock::wall(now).as_secs()),
         admin: control.admin.as_ref().map(ToString::to_string),
         metrics: control.metrics.as_ref().map(ToString::to_string),
         workers: control.workers.0.len(),
@@ -65,6 +80,17 @@ pub(super) fn status(control: &Control, now: Tick) -> Status {
         default: if snapshot.model.default.pass { "pass" } else { "deny" },
         breakers_not_closed: control.house.state.registry.all().iter().filter_map(open).collect(),
     }
+}
+
+fn certificates(control: &Control, now: u64) -> Vec<CertificateView> {
+    let view = |one: Shown| CertificateView {
+        file: one.path,
+        names: one.names.join(" "),
+        expires: one.expires,
+        days_left: one.expires.map(|end| end.saturating_sub(now) / (24 * 60 * 60)),
+        refused: one.flaw,
+    };
+    control.house.state.fronts().iter().flat_map(|front| front.shown()).map(view).collect()
 }
 
 #[derive(Serialize)]
