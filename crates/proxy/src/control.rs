@@ -276,6 +276,9 @@ async fn run(control: Arc<Control>, doors: Doors, mut orders: mpsc::Receiver<Com
     let addresses = control.reloader.current().model.listen.iter().map(|one| one.address.clone()).collect::<Vec<_>>();
     let rules = doors.acceptors.iter().map(|acceptor| Arc::clone(&acceptor.door.rules));
     let rules: Vec<_> = addresses.into_iter().zip(rules).collect();
+    let mut renewal = Renewal::new(Arc::clone(&control.house.state), Arc::clone(control.house.metrics.events()));
+    // Before anybody is served or can ask.
+    renewal.run(clock::now());
     for acceptor in doors.acceptors {
         tokio::spawn(acceptor.run(drain.clone()));
     }
@@ -286,7 +289,6 @@ async fn run(control: Arc<Control>, doors: Doors, mut orders: mpsc::Receiver<Com
     }
     let mut every = tokio::time::interval(reload::EVERY);
     let mut refresher = Refresher::new(Arc::clone(&control.house.state));
-    let mut renewal = Renewal::new(Arc::clone(&control.house.state), Arc::clone(control.house.metrics.events()));
     let mut pending = None;
     loop {
         tokio::select! {

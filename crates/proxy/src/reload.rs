@@ -72,11 +72,21 @@ impl Reloader {
         self.last.lock().clone()
     }
 
-    /// Loads, checks, builds and publishes; on any error the old configuration stays.
+    /// Loads, checks, builds and publishes; on any error the old configuration stays. New certificates are in use with
+    /// it: whoever asks for a reload has finished writing them.
     ///
     /// # Errors
     /// Everything that is wrong with the new one.
     pub fn reload(&self, now: Tick) -> Result<u64, Vec<Diagnostic>> {
+        for front in self.house.state.fronts() {
+            // Nothing is in use before it was seen twice.
+            front.refresh();
+            front.refresh();
+        }
+        self.attempt(now)
+    }
+
+    fn attempt(&self, now: Tick) -> Result<u64, Vec<Diagnostic>> {
         let outcome = self.replace();
         let said = match &outcome {
             Ok(generation) => {
@@ -105,7 +115,7 @@ impl Reloader {
             *pending = None;
             *self.seen.lock() = Some(Mark(text));
             // Said in the log and by `status`.
-            let _ = self.reload(now);
+            let _ = self.attempt(now);
         } else {
             *pending = Some(text);
         }
