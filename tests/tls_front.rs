@@ -275,13 +275,14 @@ async fn plain_http_to_a_tls_port_is_told_so() {
     let scene = Scene::new();
     let proxy = scene.proxy("", "");
 
-    let short = proxy.client().await.call("GET", "http://up.test/", &[], "").await;
-    let long = format!("x: {}", "y".repeat(40_000));
-    let long = proxy.client().await.call("GET", "http://up.test/", &[&long], "").await;
-
-    for answer in [short, long] {
-        assert_eq!(answer.status, 400);
-        assert_eq!(answer.text(), "This port speaks TLS, and that was not: begin with https://\n");
+    for length in [0, 40_000] {
+        let mut tcp = TcpStream::connect(proxy.addr()).await.expect("connected");
+        let request = format!("GET / HTTP/1.1\r\nHost: up.test\r\nX: {}\r\n\r\n", "y".repeat(length));
+        tcp.write_all(request.as_bytes()).await.expect("sent");
+        let mut answer = String::new();
+        within("the end", tcp.read_to_string(&mut answer)).await.expect("an end that is no reset");
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+        assert!(answer.ends_with("\r\n\r\nThis port speaks TLS, and that was not: begin with https://\n"), "{answer}");
     }
     rejected(&proxy, "not_tls", 2.0).await;
     assert_eq!(proxy.metrics().await.sum(REJECTED, &[]), 2.0);
@@ -377,13 +378,7 @@ async fn sessions_are_resumed_after_a_new_certificate_and_not_by_who_is_no_longe
     let bundle = scene.certs.file("clients.pem", &std::fs::read_to_string(scene.certs.ca()).expect("read"));
     let proxy = scene.proxy(&format!(", client_ca: {bundle}"), &to(&upstream));
     let config = scene.certs.client_with(&[], Some(&ours), rustls::DEFAULT_VERSIONS);
-    let kind = || async {
-        let mut tls = dial(proxy.addr(), Arc::clone(&config), "front.test").await.ok()?;
-        tls.write_all(b"GET / HTTP/1.1\r\nHost: up.test\r\n\r\n").await.ok()?;
-        // Tickets come with the first answer.
-        tls.read_u8().await.ok()?;
-        tls.get_ref().1.handshake_kind()
-    };
+    let kind = || kind(proxy.addr(), &config);
 
     assert_eq!(kind().await, Some(HandshakeKind::Full));
     assert_eq!(kind().await, Some(HandshakeKind::Resumed));
@@ -395,6 +390,15 @@ async fn sessions_are_resumed_after_a_new_certificate_and_not_by_who_is_no_longe
     reloaded(&proxy).await;
     assert_eq!(kind().await, None);
     rejected(&proxy, "client_certificate", 1.0).await;
+}
+
+/// How a connection that was asked something came about; nothing if it was refused.
+async fn kind(addr: SocketAddr, config: &Arc<ClientConfig>) -> Option<HandshakeKind> {
+    let mut tls = dial(addr, Arc::clone(config), "front.test").await.ok()?;
+    tls.write_all(b"GET / HTTP/1.1\r\nHost: up.test\r\n\r\n").await.ok()?;
+    // Tickets come with the first answer.
+    within("an answer", tls.read_u8()).await.ok()?;
+    tls.get_ref().1.handshake_kind()
 }
 
 /// What `attache reload` does, of an in-process proxy without a file: certificates are read, the rest stays.
@@ -461,6 +465,7 @@ async fn a_pair_is_in_use_once_both_halves_are_there() {
     let status: serde_json::Value = serde_json::from_str(&proxy.admin("/api/v1/status").await.text()).expect("JSON");
     let told = &status["certificates"][0];
     assert_eq!(told["file"], file.as_str());
+    assert_eq!(status["tls_listeners"], serde_json::json!([proxy.addr().to_string()]));
     assert_eq!(told["names"], "front.test");
     assert!(told["refused"].as_str().expect("a reason").contains("tls.key: does not fit the certificate in"), "{told}");
 
@@ -492,7 +497,12 @@ async fn a_reload_changes_a_listener_in_place_and_a_bad_file_changes_nothing() {
     write(&scene.listen(""));
     assert_eq!(reload(), Ok(2));
     assert_eq!((plain().await, kept.get("http://up.test/").await.status), (400, 200));
-    assert!(try_get(addr, scene.certs.client(&[])).await.is_ok());
+    let config = scene.certs.client(&[]);
+    assert_eq!(kind(addr, &config).await, Some(HandshakeKind::Full));
+
+    write(&format!("{}drain: 1s\n", scene.listen("")));
+    assert_eq!(reload(), Ok(3));
+    assert_eq!(kind(addr, &config).await, Some(HandshakeKind::Resumed));
 
     write(&scene.listen(", client_ca: /nowhere/ca.pem"));
     let wrong = reload().expect_err("refused");
@@ -500,11 +510,11 @@ async fn a_reload_changes_a_listener_in_place_and_a_bad_file_changes_nothing() {
     assert!(try_get(addr, scene.certs.client(&[])).await.is_ok());
 
     write(&scene.listen(&format!(", client_ca: {}", scene.certs.ca())));
-    assert_eq!(reload(), Ok(3));
+    assert_eq!(reload(), Ok(4));
     assert!(try_get(addr, scene.certs.client(&[])).await.is_err());
 
     write("listen: [{address: '127.0.0.1:0'}]\n");
-    assert_eq!(reload(), Ok(4));
+    assert_eq!(reload(), Ok(5));
     assert_eq!(plain().await, 200);
     running.stop();
 }

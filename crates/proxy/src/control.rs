@@ -120,6 +120,8 @@ pub(crate) struct Control {
     pub switch: Switch,
     pub workers: Workers,
     pub listeners: Vec<Bound>,
+    /// Of each listener, as they are now.
+    pub rules: Vec<Arc<RwLock<Rules>>>,
     pub admin: Option<Bound>,
     pub metrics: Option<Bound>,
     pub started: Tick,
@@ -215,17 +217,19 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
     let reloader = Arc::new(Reloader::new(Arc::clone(&house), reload, loaded, messages, publish));
     // The first one counts: whoever watches the metric must not wait for a reload to see it.
     house.metrics.events().reloaded(Ok(snapshot.generation), clock::now());
-    let (listening, bound): (Vec<_>, Vec<_>) = doors
-        .into_iter()
-        .zip(&snapshot.fronts)
-        .map(|(((listening, bound), clients), front)| ((listening, clients, front.clone()), bound))
-        .unzip();
+    let (mut listening, mut bound, mut rules) = (Vec::new(), Vec::new(), Vec::new());
+    for (((socket, address), clients), tls) in doors.into_iter().zip(&snapshot.fronts) {
+        listening.push(socket);
+        bound.push(address);
+        rules.push(Arc::new(RwLock::new(Rules { clients, max_connections, tls: tls.clone() })));
+    }
     let control = Arc::new(Control {
         house: Arc::clone(&house),
         reloader,
         switch,
         workers: Workers(seats.into()),
         listeners: bound,
+        rules,
         admin: admin.as_ref().map(|(_, bound)| bound.clone()),
         metrics: metrics.as_ref().map(|(_, bound)| bound.clone()),
         started: clock::now(),
@@ -235,13 +239,10 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
     let stats = house.metrics.shard();
     let acceptors = listening
         .into_iter()
-        .map(|(listening, clients, tls)| Acceptor {
+        .zip(&control.rules)
+        .map(|(listening, rules)| Acceptor {
             listening,
-            door: Door {
-                rules: Arc::new(RwLock::new(Rules { clients, max_connections, tls })),
-                workers: control.workers.clone(),
-                stats: Arc::clone(&stats),
-            },
+            door: Door { rules: Arc::clone(rules), workers: control.workers.clone(), stats: Arc::clone(&stats) },
         })
         .collect();
     let kept = Arc::clone(&control);
@@ -274,8 +275,6 @@ struct Doors {
 /// The control thread's life.
 async fn run(control: Arc<Control>, doors: Doors, mut orders: mpsc::Receiver<Command>, mut drain: Drain) -> Ended {
     let addresses = control.reloader.current().model.listen.iter().map(|one| one.address.clone()).collect::<Vec<_>>();
-    let rules = doors.acceptors.iter().map(|acceptor| Arc::clone(&acceptor.door.rules));
-    let rules: Vec<_> = addresses.into_iter().zip(rules).collect();
     let mut renewal = Renewal::new(Arc::clone(&control.house.state), Arc::clone(control.house.metrics.events()));
     // Before anybody is served or can ask.
     renewal.run(clock::now());
@@ -296,7 +295,7 @@ async fn run(control: Arc<Control>, doors: Doors, mut orders: mpsc::Receiver<Com
                 Command::Reload(answer) => {
                     // The asker may have gone; the log and `status` have it too.
                     let _ = answer.send(control.reloader.reload(clock::now()));
-                    adopt(&control, &rules);
+                    adopt(&control, &addresses);
                 }
                 Command::Reopen => if let Some(log) = &control.house.log {
                     log.reopen();
@@ -304,7 +303,7 @@ async fn run(control: Arc<Control>, doors: Doors, mut orders: mpsc::Receiver<Com
             },
             _ = every.tick() => {
                 control.reloader.look(&mut pending, clock::now());
-                adopt(&control, &rules);
+                adopt(&control, &addresses);
                 renewal.run(clock::now());
                 let events = control.house.metrics.events();
                 let snapshot = control.reloader.current();
@@ -318,9 +317,9 @@ async fn run(control: Arc<Control>, doors: Doors, mut orders: mpsc::Receiver<Com
 }
 
 /// What a reload changes at the doors.
-fn adopt(control: &Control, rules: &[(Address, Arc<RwLock<Rules>>)]) {
+fn adopt(control: &Control, addresses: &[Address]) {
     let snapshot = control.reloader.current();
-    for (index, (address, rules)) in rules.iter().enumerate() {
+    for (index, (address, rules)) in addresses.iter().zip(&control.rules).enumerate() {
         let mut rules = rules.write();
         rules.max_connections = snapshot.model.server.max_connections;
         if let Some(index) = of_address(&snapshot.model.listen, index, address) {

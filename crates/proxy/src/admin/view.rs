@@ -19,6 +19,8 @@ pub(super) struct Status {
     generation: u64,
     last_reload: Option<LastReload>,
     listeners: Vec<String>,
+    /// Those that speak TLS.
+    tls_listeners: Vec<String>,
     admin: Option<String>,
     metrics: Option<String>,
     workers: usize,
@@ -71,6 +73,7 @@ pub(super) fn status(control: &Control, now: Tick) -> Status {
             errors: last.outcome.err().unwrap_or_default(),
         }),
         listeners: control.listeners.iter().map(ToString::to_string).collect(),
+        tls_listeners: tls_listeners(control),
         certificates: certificates(control, clock::wall(now).as_secs()),
         admin: control.admin.as_ref().map(ToString::to_string),
         metrics: control.metrics.as_ref().map(ToString::to_string),
@@ -80,6 +83,11 @@ pub(super) fn status(control: &Control, now: Tick) -> Status {
         default: if snapshot.model.default.pass { "pass" } else { "deny" },
         breakers_not_closed: control.house.state.registry.all().iter().filter_map(open).collect(),
     }
+}
+
+fn tls_listeners(control: &Control) -> Vec<String> {
+    let all = control.listeners.iter().zip(&control.rules);
+    all.filter(|(_, rules)| rules.read().tls.is_some()).map(|(bound, _)| bound.to_string()).collect()
 }
 
 fn certificates(control: &Control, now: u64) -> Vec<CertificateView> {
