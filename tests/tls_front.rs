@@ -277,12 +277,16 @@ async fn plain_http_to_a_tls_port_is_told_so() {
 
     for length in [0, 40_000] {
         let mut tcp = TcpStream::connect(proxy.addr()).await.expect("connected");
-        let request = format!("GET / HTTP/1.1\r\nHost: up.test\r\nX: {}\r\n\r\n", "y".repeat(length));
+        let request = format!("PUT / HTTP/1.1\r\nHost: up.test\r\nX: {}\r\n\r\n", "y".repeat(length));
         tcp.write_all(request.as_bytes()).await.expect("sent");
         let mut answer = String::new();
         within("the end", tcp.read_to_string(&mut answer)).await.expect("an end that is no reset");
         assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
         assert!(answer.ends_with("\r\n\r\nThis port speaks TLS, and that was not: begin with https://\n"), "{answer}");
+        // A client that first sends its body, and then looks: a reset would take the answer from it.
+        tcp.write_all(b"body").await.expect("taken");
+        proxy.metrics().await;
+        tcp.write_all(b"body").await.expect("taken");
     }
     rejected(&proxy, "not_tls", 2.0).await;
     assert_eq!(proxy.metrics().await.sum(REJECTED, &[]), 2.0);

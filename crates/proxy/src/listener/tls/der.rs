@@ -53,7 +53,7 @@ fn time(year: u64, rest: &[u8]) -> Option<u64> {
         return None;
     }
     // Before 1970 is long ago.
-    let days = days(year, month, day).checked_sub(days(1970, 1, 1)).unwrap_or_default();
+    let days = days(year, month, day).saturating_sub(days(1970, 1, 1));
     Some(days * DAY + part(4)? * 3600 + part(6)? * 60 + part(8)?)
 }
 
