@@ -375,7 +375,7 @@ async fn curl_uses_it_as_a_secure_proxy() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sessions_are_resumed_after_a_new_certificate_and_not_by_who_is_no_longer_trusted() {
+async fn tickets_outlive_a_certificate_and_not_the_trust_in_their_client() {
     let scene = Scene::new();
     let upstream = Upstream::fixed("up").await;
     let ours = scene.certs.pair(&["client.test"], YEAR);

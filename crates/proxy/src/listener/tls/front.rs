@@ -1,9 +1,9 @@
 //! How a listener speaks TLS, and its files as they change.
 //!
 //! One front for equal settings, whatever configuration names them, so that a reload keeps the keys of tickets and
-//! with them the clients' sessions. A new certificate is put in the book without anything else noticing. A new bundle
-//! of clients' authorities is a new rustls configuration with ticket keys of its own: a session of a client that is
-//! no longer trusted must not be resumed.
+//! clients go on resuming. A new certificate is put in the book without anything else noticing. A new bundle of
+//! clients' authorities is a new rustls configuration with ticket keys of its own: a client that is no longer trusted
+//! must not resume what it began.
 //!
 //! Early data is off: it can be replayed, and a request in it with it.
 
@@ -197,7 +197,7 @@ fn server_config(settings: &ListenerTls, book: &Arc<Book>, bundle: Option<&[u8]>
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     match Ticketer::new() {
         Ok(ticketer) => config.ticketer = ticketer,
-        // Sessions are then resumed from rustls's own small memory of them.
+        // Clients then resume what rustls's own small memory holds.
         Err(error) => tracing::warn!(%error, "no TLS tickets: there was no randomness for their keys"),
     }
     Ok(Arc::new(config))
