@@ -41,6 +41,7 @@ const STATUSES: &[(&str, &[&str], &str)] = &[
     ("proxy/src/params.rs", &["FOUND", "OK", "from_u16"], "`redirect` and `respond`: the operator chose"),
     ("proxy/src/edge/finish.rs", &["SWITCHING_PROTOCOLS"], "relays the upstream's own 101"),
     ("proxy/src/listener/conn.rs", &["line 400", "line 408"], "a connection that has no request yet, counted there"),
+    ("proxy/src/listener/tls.rs", &["line 400"], "the same where TLS was expected"),
     (
         "proxy/src/admin.rs",
         &["BAD_REQUEST", "FORBIDDEN", "INTERNAL_SERVER_ERROR", "OK", "SERVICE_UNAVAILABLE", "UNPROCESSABLE_ENTITY"],

@@ -48,10 +48,17 @@ fn report(file: Option<PathBuf>, probe: bool) -> Report {
         Ok(loaded) => loaded,
         Err(diagnostics) => return Report { source: named, diagnostics, ..Report::default() },
     };
-    let build = proxy::check(&loaded.model).err().unwrap_or_default();
-    let online = if probe && build.is_empty() { probed(&loaded.model) } else { Vec::new() };
+    let (mut diagnostics, mut build) = (loaded.warnings, Vec::new());
+    for wrong in proxy::check(&loaded.model).err().unwrap_or_default() {
+        match wrong.diagnostic(&loaded.origins) {
+            Some(diagnostic) => diagnostics.push(diagnostic),
+            None => build.push(wrong.to_string()),
+        }
+    }
+    let online =
+        if probe && build.is_empty() && source::errors(&diagnostics) == 0 { probed(&loaded.model) } else { Vec::new() };
     let (source, routes) = (loaded.source.to_string(), loaded.model.routes.len());
-    Report { source, routes, diagnostics: loaded.warnings, build, online }
+    Report { source, routes, diagnostics, build, online }
 }
 
 fn probed(model: &Model) -> Vec<Finding> {

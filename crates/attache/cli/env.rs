@@ -63,11 +63,14 @@ pub(crate) fn run(file: Option<PathBuf>, args: &Args) -> ExitCode {
 }
 
 fn set(model: &Model, shell: Shell) -> Result<Vec<(&'static str, String)>, String> {
-    let address = model.listen.iter().find_map(|listener| match listener.address {
-        Address::Tcp(address) => Some(variables::reachable(address)),
-        Address::Unix(_) => None,
-    });
-    let address = address.ok_or("no TCP address is configured in `listen`, and clients cannot use a unix socket")?;
+    // A proxy that speaks TLS is for clients that were told so one by one.
+    let address =
+        model.listen.iter().filter(|listener| listener.tls.is_none()).find_map(|listener| match listener.address {
+            Address::Tcp(address) => Some(variables::reachable(address)),
+            Address::Unix(_) => None,
+        });
+    let address =
+        address.ok_or("no plain TCP address is configured in `listen`, and clients cannot use a unix socket or TLS")?;
     if address.port() == 0 {
         return Err("`listen` has port 0, so the address is only known to the proxy; configure a port".to_owned());
     }

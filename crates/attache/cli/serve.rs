@@ -118,18 +118,22 @@ struct Told {
     source: String,
     routes: usize,
     json: bool,
+    /// Which listeners speak TLS.
+    tls: Vec<bool>,
 }
 
 impl Told {
     fn new(loaded: &Loaded) -> Self {
         let source = loaded.source.to_string();
-        Self { source, routes: loaded.model.routes.len(), json: loaded.model.log.json }
+        let tls = loaded.model.listen.iter().map(|listener| listener.tls.is_some()).collect();
+        Self { source, routes: loaded.model.routes.len(), json: loaded.model.log.json, tls }
     }
 
     fn announce(&self, running: &Running) {
-        let Self { source, routes, json } = self;
-        let listening: Vec<String> = running.listeners().iter().map(shown).collect();
-        let admin = running.admin().map_or("off".to_owned(), shown);
+        let Self { source, routes, json, tls } = self;
+        let listeners = running.listeners().iter().zip(tls);
+        let listening: Vec<String> = listeners.clone().map(|(bound, tls)| shown(bound, *tls)).collect();
+        let admin = running.admin().map_or("off".to_owned(), |bound| shown(bound, false));
         let version = env!("CARGO_PKG_VERSION");
         if *json {
             tracing::info!(version, config = %source, routes, listen = listening.join(", "), admin, "started");
@@ -138,7 +142,8 @@ impl Told {
         let routes = source::counted(*routes, "route");
         out::message(format_args!("attache {version}, configuration {source} ({routes})"));
         out::message(format_args!("listening on {}, admin {admin}", listening.join(", ")));
-        if let Some(address) = tcp(running.listeners()).filter(|_| io::stderr().is_terminal()) {
+        let plain: Vec<Bound> = listeners.filter(|(_, tls)| !**tls).map(|(bound, _)| bound.clone()).collect();
+        if let Some(address) = tcp(&plain).filter(|_| io::stderr().is_terminal()) {
             let paint = out::Paint::stderr();
             let proxy = admin::url(address);
             out::message(format_args!("\nSend a shell's clients through it with either of\n"));
@@ -148,9 +153,9 @@ impl Told {
     }
 }
 
-fn shown(bound: &Bound) -> String {
+fn shown(bound: &Bound, tls: bool) -> String {
     match bound {
-        Bound::Tcp(address) => format!("http://{address}"),
-        Bound::Unix(path) => format!("unix:{}", path.display()),
+        Bound::Tcp(address) => format!("{}://{address}", if tls { "https" } else { "http" }),
+        Bound::Unix(path) => format!("unix:{}{}", path.display(), if tls { " (TLS)" } else { "" }),
     }
 }

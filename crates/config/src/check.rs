@@ -9,13 +9,12 @@ use std::net::IpAddr;
 use crate::diag::Report;
 use crate::fields::Fields;
 use crate::keys::{ACCESS, DEFAULT, DESTINATIONS, LISTENER, LOG, ROOT, SERVER};
-use crate::model::{
-    Access, AccessFormat, AccessSink, Address, DefaultRoute, Destinations, Level, Listener, Log, Model, Server,
-};
+use crate::model::{Access, AccessFormat, AccessSink, Address, DefaultRoute, Destinations, Level, Log, Model, Server};
 use crate::raw::Node;
 use crate::raw::text::{At, Sources};
 use crate::values;
 
+mod listener;
 mod policy;
 mod route;
 mod shadow;
@@ -34,6 +33,8 @@ pub(crate) fn check(tree: &Node, sources: &Sources, report: &mut Report) -> Mode
     let root = Fields::of(tree, &ROOT);
     let mut check = Check { sources, report };
     let listen = check.listeners(&root);
+    let limits = root.section("server", &SERVER);
+    check.handshake(&limits, &listen);
     let admin = check.admin(&root);
     let metrics = root.parse("metrics", values::socket);
     check.collisions(&root);
@@ -48,7 +49,7 @@ pub(crate) fn check(tree: &Node, sources: &Sources, report: &mut Report) -> Mode
         default: check.default(&root.section("default", &DEFAULT)),
         routes,
         upstreams,
-        server: server(&root.section("server", &SERVER)),
+        server: server(&limits),
         destinations: destinations(&root.section("destinations", &DESTINATIONS)),
         drain: root.duration("drain"),
         log: log(&root.section("log", &LOG)),
@@ -56,33 +57,6 @@ pub(crate) fn check(tree: &Node, sources: &Sources, report: &mut Report) -> Mode
 }
 
 impl Check<'_> {
-    fn listeners(&mut self, root: &Fields<'_>) -> Vec<Listener> {
-        let items = root.list("listen");
-        if items.is_empty() && root.node("listen").is_some() {
-            let help = "write at least one address: `127.0.0.1:4780`";
-            self.report.error("bad-value", root.place("listen"), "nothing to listen on", help);
-        }
-        items.iter().filter_map(|item| self.listener(&Fields::of(item, &LISTENER))).collect()
-    }
-
-    fn listener(&mut self, fields: &Fields<'_>) -> Option<Listener> {
-        let address = fields.parse("address", values::address)?;
-        let clients = fields.all("clients", values::net);
-        if matches!(address, Address::Unix(_)) && !fields.list("clients").is_empty() {
-            let message = "`clients` has no effect on a unix socket: the rights of its file decide";
-            self.report.error("misplaced-key", fields.key("clients"), message, "remove it");
-        }
-        if let Address::Tcp(socket) = &address
-            && !socket.ip().to_canonical().is_loopback()
-            && fields.list("clients").is_empty()
-        {
-            let message = format!("`{socket}` is reachable from other machines and anyone could use it");
-            let help = format!("say who may connect: `{{address: \"{socket}\", clients: [10.0.0.0/8]}}`");
-            self.report.error("open-listener", fields.place("address"), message, help);
-        }
-        Some(Listener { address, clients })
-    }
-
     fn admin(&mut self, root: &Fields<'_>) -> Option<Address> {
         let admin = root.parse("admin", values::address)?;
         if let Address::Tcp(socket) = &admin
@@ -196,6 +170,7 @@ fn server(fields: &Fields<'_>) -> Server {
         first_byte: fields.duration("first_byte"),
         header: fields.duration("header"),
         idle: fields.duration("idle"),
+        tls_handshake: fields.duration("tls_handshake"),
         body_idle: fields.duration("body_idle"),
         max_header_bytes: fields.size("max_header_bytes"),
         max_headers: fields.int("max_headers"),

@@ -42,6 +42,7 @@ pub const IDS: &[&str] = &[
     "plaintext-auth",
     "shadowed-route",
     "syntax",
+    "tls-file",
     "too-deep",
     "too-large",
     "unbounded-auth",
@@ -162,6 +163,11 @@ impl Report {
     /// Shows a snippet only of lines that cannot carry a secret.
     pub(crate) fn blind(&mut self) {
         self.blind = true;
+    }
+
+    /// What is never shown.
+    pub(crate) fn masks(&self) -> &[At] {
+        &self.masks
     }
 
     pub(crate) fn failed(&self) -> bool {

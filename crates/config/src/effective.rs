@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use serde_json::{Map, Value as Json, json};
 
+use crate::diag::{Diagnostic, Report};
 use crate::model::{Model, Policy};
-use crate::raw::text::Sources;
+use crate::raw::text::{At, Sources};
 use crate::raw::{Node, Scalar, Type, Value};
 use crate::units;
 
@@ -19,12 +20,27 @@ use crate::units;
 pub struct Origins {
     pub(crate) tree: Node,
     pub(crate) sources: Sources,
+    /// What no snippet shows.
+    pub(crate) masks: Vec<At>,
 }
 
 impl Origins {
     /// The origin of a value by its path in long form, such as `routes[0].timeout.attempt`: `file:line`, `env NAME`,
     /// `flag --name` or `default`.
     pub fn of(&self, path: &str) -> Option<String> {
+        Some(self.sources.origin(self.node(path)?.at))
+    }
+
+    /// An error with a value that only who uses it can find, in the value's place; `None` if there is no such value.
+    pub fn error(&self, path: &str, id: &'static str, message: &str, help: &str) -> Option<Diagnostic> {
+        let at = self.node(path)?.at;
+        let mut report = Report::default();
+        self.masks.iter().for_each(|mask| report.mask(*mask));
+        report.error(id, at, message, help);
+        report.finish(&self.sources).pop()
+    }
+
+    fn node(&self, path: &str) -> Option<&Node> {
         let mut node = &self.tree;
         for step in path.split(['.', '[', ']']).filter(|s| !s.is_empty()) {
             node = match &node.value {
@@ -33,7 +49,7 @@ impl Origins {
                 _ => return None,
             };
         }
-        Some(self.sources.origin(node.at))
+        Some(node).filter(|node| !matches!(node.value, Value::Absent(_)))
     }
 
     /// Puts in what `check` derived from other values, so that no rule has to be applied in the reader's head.
@@ -166,7 +182,7 @@ fn bare(node: &Node, show: Show) -> Json {
 
 /// The JSON of a default as the tables write it.
 pub(crate) fn plain(text: &str) -> Option<Json> {
-    let mut report = crate::diag::Report::default();
+    let mut report = Report::default();
     let node = crate::raw::overlay::fragment(text, 0, &mut report);
     (!report.failed()).then(|| bare(&node, Show::All))
 }

@@ -84,6 +84,7 @@ static HEADER_VALUES_KIND: Kind = OneOrMany(&HEADER_VALUE_KIND);
 static ORIGIN_KIND: Kind = Kind::Form(&ORIGIN);
 static DURATION_KIND: Kind = Duration(1);
 static LISTENER_KIND: Kind = Kind::Table(&LISTENER);
+static CERTIFICATE_KIND: Kind = Kind::Table(&CERTIFICATE);
 pub(crate) static ROOT_KIND: Kind = Kind::Table(&ROOT);
 pub(crate) static DEFAULT_KIND: Kind = Kind::Table(&DEFAULT);
 pub(crate) static ROUTE_KIND: Kind = Kind::Table(&ROUTE);
@@ -127,6 +128,41 @@ pub(crate) static LISTENER: Table = table(
     &[&[
         field("address", Kind::Form(&ADDRESS), Required, "An address and port, or unix:/path."),
         field("clients", OneOrMany(&NET_KIND), Is("[]"), "Networks that may connect; required beyond loopback."),
+        field("tls", Kind::Table(&LISTENER_TLS), Means("plain"), "TLS towards the clients."),
+    ]],
+);
+
+pub(crate) static LISTENER_TLS: Table = table(
+    "listener_tls",
+    "TLS towards the clients; files are read again when they change.",
+    None,
+    &[&[
+        field("cert", Kind::Form(&FILE), Means("none"), "The certificate and its chain, as PEM."),
+        field("key", Kind::Form(&FILE), Means("none"), "Its private key, as PEM."),
+        field(
+            "certificates",
+            List(&CERTIFICATE_KIND),
+            Is("[]"),
+            "Several instead, chosen by the name that the client asks for; the first serves all other names.",
+        ),
+        field("client_ca", Kind::Form(&FILE), Means("none"), "A PEM bundle that signs the clients' certificates."),
+        field(
+            "client_auth",
+            Word(&["off", "optional", "required"]),
+            Means("required with `client_ca`, else off"),
+            "Whether clients show a certificate.",
+        ),
+        field("min", Word(&["1.2", "1.3"]), Is("1.2"), "The oldest version."),
+    ]],
+);
+
+pub(crate) static CERTIFICATE: Table = table(
+    "certificate",
+    "A certificate and its key.",
+    None,
+    &[&[
+        field("cert", Kind::Form(&FILE), Required, "The certificate and its chain, as PEM."),
+        field("key", Kind::Form(&FILE), Required, "Its private key, as PEM."),
     ]],
 );
 
@@ -492,6 +528,7 @@ pub(crate) static SERVER: Table = table(
         field("first_byte", Duration(1), Is("10s"), "From the connection to its first byte."),
         field("header", Duration(1), Is("10s"), "From the first byte of a request to the end of its head."),
         field("idle", Duration(1), Is("75s"), "Between requests of a connection."),
+        field("tls_handshake", Duration(1), Is("10s"), "From the connection to the end of the TLS handshake."),
         field("body_idle", Duration(1), Is("60s"), "Without a byte of a request body that is expected."),
         field("max_header_bytes", Size(8 << 10, 16 << 20), Is("64KiB"), "Size of a request head."),
         field("max_headers", Int(1, 10_000), Is("100"), "Header lines of a request."),

@@ -169,12 +169,12 @@ fn assemble(text: Text<'_>, name: SourceName, source: &Source) -> Result<Loaded,
     }
     let tree = shape(tree, &ROOT_KIND, &mut report);
     let model = check::check(&tree, &sources, &mut report);
-    let failed = report.failed();
+    let (failed, masks) = (report.failed(), report.masks().to_vec());
     let diagnostics = report.finish(&sources);
     match failed {
         true => Err(diagnostics),
         false => {
-            let mut origins = Origins { tree, sources };
+            let mut origins = Origins { tree, sources, masks };
             origins.settle(&model);
             Ok(Loaded { model, warnings: diagnostics, source: name, origins })
         }

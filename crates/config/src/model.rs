@@ -55,6 +55,33 @@ pub struct Listener {
     pub address: Address,
     /// Who may connect; empty only for loopback and unix listeners.
     pub clients: Vec<IpNet>,
+    /// `None`: plain.
+    pub tls: Option<ListenerTls>,
+}
+
+/// TLS towards the clients of a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerTls {
+    /// At least one; the first serves the names that none has.
+    pub certificates: Vec<Certificate>,
+    pub client_auth: ClientAuth,
+    pub min: TlsVersion,
+}
+
+/// The files of a certificate with its chain, and of its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    pub cert: PathBuf,
+    pub key: PathBuf,
+}
+
+/// Whether clients show a certificate, and the bundle that signs theirs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientAuth {
+    Off,
+    /// One that is shown must be good.
+    Optional(PathBuf),
+    Required(PathBuf),
 }
 
 /// The route of hosts that no route names.
@@ -336,6 +363,7 @@ pub struct Server {
     pub first_byte: Duration,
     pub header: Duration,
     pub idle: Duration,
+    pub tls_handshake: Duration,
     pub body_idle: Duration,
     pub max_header_bytes: usize,
     pub max_headers: usize,

@@ -20,6 +20,21 @@ fn ids(found: &[Diagnostic]) -> Vec<&'static str> {
     found.iter().map(|d| d.id).collect()
 }
 
+/// What is found in the TLS of a listener.
+fn front(tls: &str) -> Vec<Diagnostic> {
+    found(&format!("listen:\n  - address: 127.0.0.1:4443\n    tls: {{ {tls} }}\n"))
+}
+
+/// What the reader of a file says of it, after the text was accepted.
+fn refused_later() -> Diagnostic {
+    let text = "{ listen: {address: 127.0.0.1:4443, tls: {cert: /c, key: /c.key}}, \
+                default: {headers: {request: {set: {x-token: hunter2}}}} }";
+    let loaded = config::parse(text, "attache.yaml", Format::Yaml).unwrap();
+    assert!(loaded.origins.error("listen[0].tls.certificates[0].cert", "tls-file", "", "").is_none());
+    assert!(loaded.origins.error("listen[0].tls.client_ca", "tls-file", "", "").is_none());
+    loaded.origins.error("listen[0].tls.key", "tls-file", "`/c.key`: it is encrypted", "decrypt it").unwrap()
+}
+
 /// What is found with `env` and one flag over the embedded default.
 fn overridden(env: &[(&str, &str)], flags: &[(&str, &str)]) -> Vec<Diagnostic> {
     let dir = tempfile::tempdir().unwrap();
@@ -108,6 +123,17 @@ fn cases() -> Vec<(&'static str, Vec<Diagnostic>)> {
         ("exclusive keys", route("respond: 204")),
         ("misplaced key", found("default: { action: deny, retry: 2 }\n")),
         ("incomplete TLS", route("tls: { cert: /c.pem }")),
+        ("incomplete TLS of a listener", front("cert: /c.pem")),
+        ("TLS of a listener without a certificate", front("min: 1.3")),
+        ("TLS of a listener with an empty list", front("certificates: []")),
+        (
+            "TLS of a listener said twice",
+            front("cert: /c.pem, key: /c.key, certificates: [{ cert: /d.pem, key: /d.key }]"),
+        ),
+        ("client certificates of nobody", front("cert: /c.pem, key: /c.key, client_auth: required")),
+        ("clients that are not asked", front("cert: /c.pem, key: /c.key, client_ca: /ca.pem, client_auth: off")),
+        ("a limit on handshakes that nobody makes", found("server: { tls_handshake: 5s }\n")),
+        ("a file that its user refuses", vec![refused_later()]),
         (
             "plaintext auth",
             found("routes:\n  - match: a.com\n    to: http://a.com\n    auth: { bearer: { env: T } }\n"),

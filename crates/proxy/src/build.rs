@@ -11,9 +11,11 @@ use http::{HeaderName, HeaderValue, header, uri};
 use upstream::connect::{Destination, Tls};
 use upstream::endpoint::{Key, Protocol};
 
+use crate::listener::tls::{Front, Part};
 use crate::route::Table;
 use crate::snapshot::{Credential, End, Plan, Snapshot, Target};
 use crate::state::{SecretForm, SecretKey, State};
+use crate::wrong::Wrong;
 
 /// The name of the route of hosts that no route names.
 pub const DEFAULT: &str = "_default";
@@ -31,19 +33,20 @@ pub struct Ground<'a> {
 /// Builds a snapshot.
 ///
 /// # Errors
-/// Everything that is wrong, one line each, with the place in the configuration.
-pub fn snapshot(model: Model, generation: u64, ground: &Ground<'_>) -> Result<Snapshot, Vec<String>> {
-    let mut wrong = Vec::new();
+/// Everything that is wrong, with the place in the configuration.
+pub fn snapshot(model: Model, generation: u64, ground: &Ground<'_>) -> Result<Snapshot, Vec<Wrong>> {
+    let (fronts, mut wrong) = fronts(&model, ground.state);
     let table = Table::new(&model.routes)
-        .map_err(|(index, error)| wrong.push(format!("{}: match: {error}", model.routes[index].origin)));
+        .map_err(|(index, error)| wrong.push(format!("{}: match: {error}", model.routes[index].origin).into()));
     let mut routes = Vec::with_capacity(model.routes.len());
     for route in &model.routes {
         match plan(&model, route, ground.state) {
             Ok(plan) => routes.push(plan),
-            Err(error) => wrong.push(format!("{}: route `{}`: {error}", route.origin, route.name)),
+            Err(error) => wrong.push(format!("{}: route `{}`: {error}", route.origin, route.name).into()),
         }
     }
-    let default = tls(&model.default.policy, ground.state).map_err(|error| wrong.push(format!("default: {error}")));
+    let default =
+        tls(&model.default.policy, ground.state).map_err(|error| wrong.push(format!("default: {error}").into()));
     let via = HeaderValue::try_from(format!("1.1 {}", ground.pseudonym));
     match (table, default, via) {
         (Ok(table), Ok(tls), Ok(via)) if wrong.is_empty() => Ok(Snapshot {
@@ -58,6 +61,7 @@ pub fn snapshot(model: Model, generation: u64, ground: &Ground<'_>) -> Result<Sn
                 credential: None,
                 prefix: None,
             },
+            fronts,
             own: ground.own.to_vec(),
             own_authority: own_authority(ground.own),
             pseudonym: Arc::clone(ground.pseudonym),
@@ -66,6 +70,28 @@ pub fn snapshot(model: Model, generation: u64, ground: &Ground<'_>) -> Result<Sn
         }),
         _ => Err(wrong),
     }
+}
+
+/// How each listener speaks TLS; none for one whose files cannot be used.
+fn fronts(model: &Model, state: &State) -> (Vec<Option<Arc<Front>>>, Vec<Wrong>) {
+    let mut wrong = Vec::new();
+    let mut front = |(index, listener): (usize, &model::Listener)| match state.front(listener.tls.as_ref()?) {
+        Ok(front) => Some(front),
+        Err(flaws) => {
+            wrong.extend(flaws.into_iter().map(|(pair, flaw)| {
+                let (tls, message) = (format!("listen[{index}].tls"), flaw.to_string());
+                let one = |key: &str| vec![format!("{tls}.certificates[{pair}].{key}"), format!("{tls}.{key}")];
+                let keys = match flaw.part {
+                    Part::Cert => one("cert"),
+                    Part::Key => one("key"),
+                    Part::ClientCa => vec![format!("{tls}.client_ca")],
+                };
+                Wrong::file(keys, message, flaw.help)
+            }));
+            None
+        }
+    };
+    (model.listen.iter().enumerate().map(&mut front).collect(), wrong)
 }
 
 fn plan(model: &Model, route: &model::Route, state: &State) -> Result<Plan, String> {

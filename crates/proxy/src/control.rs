@@ -24,9 +24,11 @@ use crate::listener::accept::{self, Acceptor, Door, Listening, Rules, Seat, Work
 use crate::listener::drain::{Drain, Mode, Switch};
 use crate::messages::Messages;
 use crate::reload::{self, Reloader};
+use crate::renewal::Renewal;
 use crate::secrets::Refresher;
 use crate::snapshot::Snapshot;
 use crate::worker::{Arrival, Worker};
+use crate::wrong::Wrong;
 
 pub use crate::listener::accept::Bound;
 
@@ -118,6 +120,8 @@ pub(crate) struct Control {
     pub switch: Switch,
     pub workers: Workers,
     pub listeners: Vec<Bound>,
+    /// Of each listener, as they are now.
+    pub rules: Vec<Arc<RwLock<Rules>>>,
     pub admin: Option<Bound>,
     pub metrics: Option<Bound>,
     pub started: Tick,
@@ -201,7 +205,8 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
     let others = admin.iter().chain(&metrics).filter_map(|(_, bound)| bound.tcp());
     house.guard.set_own(own.iter().copied().chain(others).collect());
     let pseudonym: Arc<str> = format!("attache-{:08x}", seeds.u32(..)).into();
-    let snapshot = house.build(model.clone(), 1, &own, &pseudonym).map_err(StartError::Build)?;
+    let told = |wrong: Vec<Wrong>| StartError::Build(wrong.iter().map(|one| one.told(&loaded.origins)).collect());
+    let snapshot = house.build(model.clone(), 1, &own, &pseudonym).map_err(told)?;
     let workers = model.workers.unwrap_or_else(cores);
     let max_connections = model.server.max_connections;
     let snapshot = Arc::new(snapshot);
@@ -212,14 +217,19 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
     let reloader = Arc::new(Reloader::new(Arc::clone(&house), reload, loaded, messages, publish));
     // The first one counts: whoever watches the metric must not wait for a reload to see it.
     house.metrics.events().reloaded(Ok(snapshot.generation), clock::now());
-    let (listening, bound): (Vec<_>, Vec<_>) =
-        doors.into_iter().map(|((listening, bound), clients)| ((listening, clients), bound)).unzip();
+    let (mut listening, mut bound, mut rules) = (Vec::new(), Vec::new(), Vec::new());
+    for (((socket, address), clients), tls) in doors.into_iter().zip(&snapshot.fronts) {
+        listening.push(socket);
+        bound.push(address);
+        rules.push(Arc::new(RwLock::new(Rules { clients, max_connections, tls: tls.clone() })));
+    }
     let control = Arc::new(Control {
         house: Arc::clone(&house),
         reloader,
         switch,
         workers: Workers(seats.into()),
         listeners: bound,
+        rules,
         admin: admin.as_ref().map(|(_, bound)| bound.clone()),
         metrics: metrics.as_ref().map(|(_, bound)| bound.clone()),
         started: clock::now(),
@@ -229,13 +239,10 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
     let stats = house.metrics.shard();
     let acceptors = listening
         .into_iter()
-        .map(|(listening, clients)| Acceptor {
+        .zip(&control.rules)
+        .map(|(listening, rules)| Acceptor {
             listening,
-            door: Door {
-                rules: Arc::new(RwLock::new(Rules { clients, max_connections })),
-                workers: control.workers.clone(),
-                stats: Arc::clone(&stats),
-            },
+            door: Door { rules: Arc::clone(rules), workers: control.workers.clone(), stats: Arc::clone(&stats) },
         })
         .collect();
     let kept = Arc::clone(&control);
@@ -268,8 +275,9 @@ struct Doors {
 /// The control thread's life.
 async fn run(control: Arc<Control>, doors: Doors, mut orders: mpsc::Receiver<Command>, mut drain: Drain) -> Ended {
     let addresses = control.reloader.current().model.listen.iter().map(|one| one.address.clone()).collect::<Vec<_>>();
-    let rules = doors.acceptors.iter().map(|acceptor| Arc::clone(&acceptor.door.rules));
-    let rules: Vec<_> = addresses.into_iter().zip(rules).collect();
+    let mut renewal = Renewal::new(Arc::clone(&control.house.state), Arc::clone(control.house.metrics.events()));
+    // Before anybody is served or can ask.
+    renewal.run(clock::now());
     for acceptor in doors.acceptors {
         tokio::spawn(acceptor.run(drain.clone()));
     }
@@ -287,7 +295,7 @@ async fn run(control: Arc<Control>, doors: Doors, mut orders: mpsc::Receiver<Com
                 Command::Reload(answer) => {
                     // The asker may have gone; the log and `status` have it too.
                     let _ = answer.send(control.reloader.reload(clock::now()));
-                    adopt(&control, &rules);
+                    adopt(&control, &addresses);
                 }
                 Command::Reopen => if let Some(log) = &control.house.log {
                     log.reopen();
@@ -295,7 +303,8 @@ async fn run(control: Arc<Control>, doors: Doors, mut orders: mpsc::Receiver<Com
             },
             _ = every.tick() => {
                 control.reloader.look(&mut pending, clock::now());
-                adopt(&control, &rules);
+                adopt(&control, &addresses);
+                renewal.run(clock::now());
                 let events = control.house.metrics.events();
                 let snapshot = control.reloader.current();
                 refresher.run(|key, ok| {
@@ -308,22 +317,23 @@ async fn run(control: Arc<Control>, doors: Doors, mut orders: mpsc::Receiver<Com
 }
 
 /// What a reload changes at the doors.
-fn adopt(control: &Control, rules: &[(Address, Arc<RwLock<Rules>>)]) {
+fn adopt(control: &Control, addresses: &[Address]) {
     let snapshot = control.reloader.current();
-    for (index, (address, rules)) in rules.iter().enumerate() {
+    for (index, (address, rules)) in addresses.iter().zip(&control.rules).enumerate() {
         let mut rules = rules.write();
         rules.max_connections = snapshot.model.server.max_connections;
-        if let Some(listener) = of_address(&snapshot.model.listen, index, address) {
-            rules.clients.clone_from(&listener.clients);
+        if let Some(index) = of_address(&snapshot.model.listen, index, address) {
+            rules.clients.clone_from(&snapshot.model.listen[index].clients);
+            rules.tls.clone_from(&snapshot.fronts[index]);
         }
     }
 }
 
 /// What a configuration says of a socket that is open, the `index`th. One it no longer names stays open until a restart
 /// and keeps its rules: those of another listener, an empty list perhaps, would let everybody in.
-fn of_address<'a>(listeners: &'a [Listener], index: usize, address: &Address) -> Option<&'a Listener> {
-    let same = |listener: &&Listener| listener.address == *address;
-    listeners.get(index).filter(same).or_else(|| listeners.iter().find(same))
+fn of_address(listeners: &[Listener], index: usize, address: &Address) -> Option<usize> {
+    let same = |listener: &Listener| listener.address == *address;
+    listeners.get(index).filter(|one| same(one)).map(|_| index).or_else(|| listeners.iter().position(same))
 }
 
 /// Waits until nothing is in flight, or the time is over, or somebody insists.
@@ -396,7 +406,7 @@ mod tests {
 
     fn listener(address: &str, clients: &[&str]) -> Listener {
         let clients = clients.iter().map(|net| net.parse().expect("a network")).collect();
-        Listener { address: Address::Tcp(address.parse().expect("an address")), clients }
+        Listener { address: Address::Tcp(address.parse().expect("an address")), clients, tls: None }
     }
 
     #[test]
@@ -404,14 +414,14 @@ mod tests {
         let (wide, local) = (listener("0.0.0.0:4780", &["10.0.0.0/8"]), listener("127.0.0.1:4780", &[]));
 
         assert_eq!(of_address(std::slice::from_ref(&local), 0, &wide.address), None);
-        assert_eq!(of_address(&[local.clone(), wide.clone()], 0, &wide.address), Some(&wide));
-        assert_eq!(of_address(&[wide.clone(), local.clone()], 1, &local.address), Some(&local));
+        assert_eq!(of_address(&[local.clone(), wide.clone()], 0, &wide.address), Some(1));
+        assert_eq!(of_address(&[wide.clone(), local.clone()], 1, &local.address), Some(1));
     }
 
     #[test]
     fn of_equal_addresses_each_keeps_its_place() {
         let each = [listener("10.0.0.1:0", &["10.0.0.0/8"]), listener("10.0.0.1:0", &["10.1.0.0/16"])];
 
-        assert_eq!(of_address(&each, 1, &each[1].address), Some(&each[1]));
+        assert_eq!(of_address(&each, 1, &each[1].address), Some(1));
     }
 }

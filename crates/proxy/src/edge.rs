@@ -132,7 +132,7 @@ fn find(site: &Site, head: &Head, headers: &HeaderMap, named: Option<usize>) -> 
     match found {
         Some(index) => Ok(Arc::clone(&site.stacks()[index])),
         None if named.is_some() => Err(Error::new(ErrorKind::NoRoute).with_detail("the route's own match refuses it")),
-        None if site.is_own(&head.authority) && !head.door.is_proxy() => {
+        None if site.is_own(&head.authority, head.tls) && !head.door.is_proxy() => {
             Err(Error::new(ErrorKind::NoRoute).with_detail("this is the proxy itself, and no route serves this host"))
         }
         None if site.passes() => Ok(Arc::clone(site.default_stack())),

@@ -26,6 +26,7 @@ use crate::listener::drain::Drain;
 use crate::snapshot::Snapshot;
 use crate::state::State;
 use crate::worker::{Endpoints, Parts, Worker};
+use crate::wrong::Wrong;
 
 /// The process's own parts, shared by all workers and all configurations.
 pub struct House {
@@ -66,7 +67,7 @@ impl House {
         generation: u64,
         own: &[SocketAddr],
         pseudonym: &Arc<str>,
-    ) -> Result<Snapshot, Vec<String>> {
+    ) -> Result<Snapshot, Vec<Wrong>> {
         build::snapshot(model, generation, &Ground { state: &self.state, own, pseudonym })
     }
 
@@ -102,13 +103,13 @@ impl House {
 }
 
 /// Builds the whole of a model without binding anything.
-pub fn check(model: &Model) -> Result<(), Vec<String>> {
+pub fn check(model: &Model) -> Result<(), Vec<Wrong>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| vec![format!("the runtime does not start: {error}")])?;
+    let runtime = runtime.map_err(|error| vec![format!("the runtime does not start: {error}").into()])?;
     let mut model = model.clone();
     model.log.access.sink = AccessSink::Off;
     let house =
-        House::new(&model, runtime.handle().clone(), 0, None, false).map_err(|error| vec![error.to_string()])?;
+        House::new(&model, runtime.handle().clone(), 0, None, false).map_err(|error| vec![error.to_string().into()])?;
     house.build(model, 1, &[], &"attache".into()).map(drop)
 }
 

@@ -12,15 +12,18 @@ pub mod messages;
 pub mod offline;
 mod params;
 pub mod reload;
+mod renewal;
 pub mod route;
 mod secrets;
 pub mod snapshot;
 pub mod stack;
 pub mod state;
 pub mod worker;
+mod wrong;
 
 /// How connections are made: the command line checks upstreams by the same rules.
 pub use ::upstream::connect;
 pub use control::{Bound, Ended, Running, Settings, StartError, start};
 pub use explain::{Explanation, explain};
 pub use house::check;
+pub use wrong::Wrong;

@@ -27,13 +27,14 @@ pub struct Offline {
 }
 
 impl Offline {
-    /// To be looked at: reads no secret, opens no log.
+    /// To be looked at: reads no secret and no listener's key, opens no log.
     ///
     /// # Errors
     /// What does not build, one line each.
     pub fn new(model: &Model) -> Result<Self, String> {
         let mut model = model.clone();
         model.log.access.sink = AccessSink::Off;
+        model.listen.iter_mut().for_each(|listener| listener.tls = None);
         Self::furnished(model, None, &[]).map(|(offline, _)| offline)
     }
 
@@ -55,7 +56,9 @@ impl Offline {
     fn furnished(model: Model, net: Option<Arc<dyn Net>>, own: &[SocketAddr]) -> Result<(Self, House), String> {
         let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
         let house = House::new(&model, runtime.handle().clone(), 0, net, false).map_err(|error| error.to_string())?;
-        let snapshot = house.build(model, 1, own, &"attache".into()).map_err(|wrong| wrong.join("\n"))?;
+        let snapshot = house
+            .build(model, 1, own, &"attache".into())
+            .map_err(|wrong| wrong.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
         let (switch, drain) = Switch::new();
         let worker = house.worker(Arc::new(snapshot), drain, Arc::new(AtomicUsize::new(0)));
         Ok((Self { site: worker.site(), worker, runtime, _switch: switch }, house))

@@ -12,6 +12,7 @@ use crate::house::House;
 use crate::messages::{self, Messages};
 use crate::secrets;
 use crate::snapshot::Snapshot;
+use crate::wrong::Wrong;
 
 /// Between two looks at the file.
 pub const EVERY: Duration = Duration::from_secs(1);
@@ -71,11 +72,21 @@ impl Reloader {
         self.last.lock().clone()
     }
 
-    /// Loads, checks, builds and publishes; on any error the old configuration stays.
+    /// Loads, checks, builds and publishes; on any error the old configuration stays. New certificates are in use with
+    /// it: whoever asks for a reload has finished writing them.
     ///
     /// # Errors
     /// Everything that is wrong with the new one.
     pub fn reload(&self, now: Tick) -> Result<u64, Vec<Diagnostic>> {
+        for front in self.house.state.fronts() {
+            // Nothing is in use before it was seen twice.
+            front.refresh();
+            front.refresh();
+        }
+        self.attempt(now)
+    }
+
+    fn attempt(&self, now: Tick) -> Result<u64, Vec<Diagnostic>> {
         let outcome = self.replace();
         let said = match &outcome {
             Ok(generation) => {
@@ -104,7 +115,7 @@ impl Reloader {
             *pending = None;
             *self.seen.lock() = Some(Mark(text));
             // Said in the log and by `status`.
-            let _ = self.reload(now);
+            let _ = self.attempt(now);
         } else {
             *pending = Some(text);
         }
@@ -119,7 +130,8 @@ impl Reloader {
         let old = self.current();
         let generation = old.generation + 1;
         let built = self.house.build(loaded.model.clone(), generation, &old.own, &old.pseudonym);
-        let snapshot = built.map_err(|wrong| wrong.into_iter().map(general).collect::<Vec<_>>())?;
+        let told = |wrong: Wrong| wrong.diagnostic(&loaded.origins).unwrap_or_else(|| general(wrong.to_string()));
+        let snapshot = built.map_err(|wrong| wrong.into_iter().map(told).collect::<Vec<_>>())?;
         for needs in restarts(&old, &snapshot) {
             tracing::warn!("`{needs}` changed: that takes a restart");
         }

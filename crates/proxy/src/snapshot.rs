@@ -12,6 +12,7 @@ use policy::budget::Budget;
 use upstream::connect::Tls;
 use upstream::endpoint::Key;
 
+use crate::listener::tls::Front;
 use crate::route::Table;
 
 /// A numbered configuration, ready to be instantiated by each worker, infallibly.
@@ -26,6 +27,8 @@ pub struct Snapshot {
     pub routes: Vec<Plan>,
     /// For hosts that no route names.
     pub default: Plan,
+    /// How each listener of the model speaks TLS, if it does.
+    pub fronts: Vec<Option<Arc<Front>>>,
     /// Where we listen.
     pub own: Vec<std::net::SocketAddr>,
     /// The first of them as a client would write it.

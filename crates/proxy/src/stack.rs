@@ -194,12 +194,33 @@ impl Site {
     }
 
     /// The client means us: a name of this machine, or an address we listen on.
-    pub fn is_own(&self, authority: &Authority) -> bool {
+    pub fn is_own(&self, authority: &Authority, tls: bool) -> bool {
         if authority.host().is_local() {
             return true;
         }
         let exchange::Host::Ip(ip) = authority.host() else { return false };
-        let port = authority.port_or(80);
+        let port = authority.port_or(if tls { 443 } else { 80 });
         self.snapshot.own.iter().any(|own| own.port() == port && (own.ip() == *ip || own.ip().is_unspecified()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use exchange::Authority;
+    use upstream::net::TokioNet;
+
+    use crate::offline::Offline;
+
+    #[test]
+    fn our_own_address_without_a_port_has_the_port_of_what_is_spoken() {
+        let text = "listen: [{ address: '10.0.0.5:443', clients: 10.0.0.0/8 }, { address: '10.0.0.6:80', clients: 10.0.0.0/8 }]";
+        let model = config::parse(text, "test", config::Format::Yaml).expect("a model").model;
+        let offline = Offline::over(&model, Arc::new(TokioNet)).expect("built");
+        let is_own = |text, tls| offline.site().is_own(&Authority::parse(text).expect("an authority"), tls);
+
+        assert!(is_own("10.0.0.5", true) && is_own("10.0.0.6", false) && is_own("10.0.0.5:443", false));
+        assert!(!is_own("10.0.0.5", false) && !is_own("10.0.0.6", true));
     }
 }

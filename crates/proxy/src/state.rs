@@ -3,7 +3,7 @@
 //! Thresholds live in the snapshot, counters here, so a reload never resets what was learnt.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use config::model;
 use middleware::credentials::Secret;
@@ -13,6 +13,8 @@ use upstream::connect::Tls;
 use upstream::connect::tls::{self, Pem, TlsError};
 use upstream::registry::Registry;
 
+use crate::listener::tls::{Flaw, Front};
+
 /// The process's memory.
 #[derive(Default)]
 pub struct State {
@@ -20,6 +22,7 @@ pub struct State {
     pub registry: Arc<Registry>,
     budgets: Mutex<HashMap<String, Arc<Budget>>>,
     tls: tls::Store,
+    fronts: Mutex<Vec<Weak<Front>>>,
     secrets: Mutex<HashMap<SecretKey, Secret>>,
 }
 
@@ -64,6 +67,26 @@ impl State {
                 model::TlsVersion::V13 => tls::Version::V13,
             },
         })
+    }
+
+    /// How a listener with these settings speaks TLS, the same one as long as any configuration in use has them.
+    ///
+    /// # Errors
+    /// The files that cannot be used.
+    pub fn front(&self, settings: &model::ListenerTls) -> Result<Arc<Front>, Vec<(usize, Flaw)>> {
+        if let Some(known) = self.fronts().into_iter().find(|front| front.settings() == settings) {
+            return Ok(known);
+        }
+        let front = Arc::new(Front::new(settings.clone())?);
+        let mut fronts = self.fronts.lock();
+        fronts.retain(|front| front.strong_count() > 0);
+        fronts.push(Arc::downgrade(&front));
+        Ok(front)
+    }
+
+    /// How listeners speak TLS, each once.
+    pub fn fronts(&self) -> Vec<Arc<Front>> {
+        self.fronts.lock().iter().filter_map(Weak::upgrade).collect()
     }
 
     /// The cell of a secret; `load` fills it.

@@ -17,6 +17,7 @@ use upstream::worker::Worker as Pools;
 use crate::listener::conn::{self, Entry};
 use crate::listener::drain::{Drain, Mode};
 use crate::listener::pulse::{self, Order, Pulses};
+use crate::listener::tls::{self, Front};
 use crate::snapshot::Snapshot;
 use crate::stack::Site;
 
@@ -26,6 +27,8 @@ pub struct Arrival {
     pub socket: Socket,
     /// Who it is.
     pub client: Client,
+    /// How its listener speaks TLS, if it does.
+    pub tls: Option<Arc<Front>>,
 }
 
 /// What was accepted.
@@ -43,6 +46,7 @@ pub struct Limits {
     pub first_byte: Duration,
     pub head: Duration,
     pub idle: Duration,
+    pub tls_handshake: Duration,
     pub body_idle: Duration,
     /// Without the client taking a byte of an answer.
     pub stall: Duration,
@@ -57,6 +61,7 @@ impl Limits {
             first_byte: server.first_byte,
             head: server.header,
             idle: server.idle,
+            tls_handshake: server.tls_handshake,
             body_idle: server.body_idle,
             stall: snapshot.model.default.policy.timeout.idle,
             max_header_bytes: server.max_header_bytes,
@@ -208,11 +213,11 @@ impl Worker {
         };
         match io {
             Ok(io) => {
-                let served = conn::serve(io, Entry { client: arrival.client, tunnel: None }, Arc::clone(self));
-                tokio::spawn(async move {
-                    served.await;
-                    drop(held);
-                });
+                let entry = Entry { client: arrival.client, tunnel: None, tls: arrival.tls.is_some() };
+                match arrival.tls {
+                    None => keep(held, conn::serve(io, entry, Arc::clone(self))),
+                    Some(front) => keep(held, tls::serve(io, front, entry, Arc::clone(self))),
+                }
             }
             Err(error) => tracing::warn!(%error, "a client socket could not be registered"),
         }
@@ -227,6 +232,14 @@ impl Worker {
             log.flush();
         }
     }
+}
+
+/// Runs a connection to its end.
+fn keep(held: Held, served: impl Future<Output = ()> + Send + 'static) {
+    tokio::spawn(async move {
+        served.await;
+        drop(held);
+    });
 }
 
 /// A name may lead elsewhere, or an address be refused, so that an open connection may lead where a new one would not.

@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tempfile::TempDir;
 
@@ -13,6 +14,16 @@ pub struct Certs {
     issuer: Issuer<'static, KeyPair>,
     root: CertificateDer<'static>,
     dir: TempDir,
+}
+
+/// A certificate and its key, as PEM.
+pub struct Pair {
+    /// The certificate.
+    pub cert: String,
+    /// Its key.
+    pub key: String,
+    /// The certificate as it is shown.
+    pub der: CertificateDer<'static>,
 }
 
 /// What is wrong with a server's certificate.
@@ -54,7 +65,7 @@ impl Certs {
 
     /// A server for `name` with a bad certificate.
     pub fn flawed(&self, name: &str, alpn: &[&str], flaw: Flaw) -> Arc<ServerConfig> {
-        let mut params = CertificateParams::new(vec![name.to_owned()]).expect("parameters");
+        let mut params = leaf(&[name]);
         if flaw == Flaw::Expired {
             params.not_before = date_time_ymd(2001, 1, 1);
             params.not_after = date_time_ymd(2002, 1, 1);
@@ -72,18 +83,59 @@ impl Certs {
         Arc::new(config)
     }
 
+    /// A certificate for `names` and its key, valid until the first of January of `year`.
+    pub fn pair(&self, names: &[&str], year: i32) -> Pair {
+        let mut params = leaf(names);
+        params.not_after = date_time_ymd(year, 1, 1);
+        let key = KeyPair::generate().expect("a key");
+        let leaf = params.signed_by(&key, &self.issuer).expect("signed");
+        Pair { cert: leaf.pem(), key: key.serialize_pem(), der: leaf.der().clone() }
+    }
+
+    /// A file beside the root's.
+    pub fn file(&self, name: &str, text: &str) -> String {
+        let path = self.dir.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        path.display().to_string()
+    }
+
     /// A client that trusts the root.
     pub fn client(&self, alpn: &[&str]) -> Arc<ClientConfig> {
+        self.client_with(alpn, None, rustls::DEFAULT_VERSIONS)
+    }
+
+    /// The same with a certificate of its own, and these versions.
+    pub fn client_with(
+        &self,
+        alpn: &[&str],
+        pair: Option<&Pair>,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+    ) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(self.root.clone()).expect("a root");
-        let mut config = ClientConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
+        let builder = ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(versions)
             .expect("versions")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+            .with_root_certificates(roots);
+        let mut config = match pair {
+            None => builder.with_no_client_auth(),
+            Some(pair) => {
+                let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).expect("a key");
+                builder.with_client_auth_cert(vec![pair.der.clone()], key).expect("a pair")
+            }
+        };
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         Arc::new(config)
     }
+}
+
+/// Named for its first name: a subject like the issuer's would pass for self-signed.
+fn leaf(names: &[&str]) -> CertificateParams {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut params = CertificateParams::new(names.clone()).expect("parameters");
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, names.first().cloned().unwrap_or_default());
+    params
 }
 
 fn provider() -> Arc<rustls::crypto::CryptoProvider> {

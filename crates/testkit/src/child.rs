@@ -174,7 +174,8 @@ impl Child {
 
 /// `listening on http://A, admin http://B`.
 fn addresses(line: &str) -> Option<(SocketAddr, SocketAddr)> {
-    let (listen, admin) = line.split_once("listening on http://")?.1.split_once(", admin http://")?;
+    let (listen, admin) = line.split_once("listening on http")?.1.split_once(", admin http://")?;
+    let (_, listen) = listen.split_once("://")?;
     Some((listen.parse().ok()?, admin.parse().ok()?))
 }
 

@@ -251,8 +251,7 @@ impl Check<'_> {
             _ => None,
         };
         if let Some((given, missing)) = missing {
-            let help = format!("add `{missing}`");
-            self.report.error("incomplete-tls", fields.key(given), format!("`{given}` without `{missing}`"), help);
+            self.half(fields, given, missing);
         }
         tls
     }

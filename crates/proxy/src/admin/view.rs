@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::control::Control;
 use crate::listener::drain::Mode;
+use crate::listener::tls::Shown;
 use crate::offline::Offline;
 
 #[derive(Serialize)]
@@ -18,6 +19,8 @@ pub(super) struct Status {
     generation: u64,
     last_reload: Option<LastReload>,
     listeners: Vec<String>,
+    /// Those that speak TLS.
+    tls_listeners: Vec<String>,
     admin: Option<String>,
     metrics: Option<String>,
     workers: usize,
@@ -25,6 +28,19 @@ pub(super) struct Status {
     routes: usize,
     default: &'static str,
     breakers_not_closed: Vec<String>,
+    /// Of listeners with TLS.
+    certificates: Vec<CertificateView>,
+}
+
+#[derive(Serialize)]
+struct CertificateView {
+    file: String,
+    names: String,
+    /// Unix time in seconds.
+    expires: Option<u64>,
+    days_left: Option<u64>,
+    /// Why what lies there now is not used.
+    refused: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -57,6 +73,8 @@ pub(super) fn status(control: &Control, now: Tick) -> Status {
             errors: last.outcome.err().unwrap_or_default(),
         }),
         listeners: control.listeners.iter().map(ToString::to_string).collect(),
+        tls_listeners: tls_listeners(control),
+        certificates: certificates(control, clock::wall(now).as_secs()),
         admin: control.admin.as_ref().map(ToString::to_string),
         metrics: control.metrics.as_ref().map(ToString::to_string),
         workers: control.workers.0.len(),
@@ -65,6 +83,22 @@ pub(super) fn status(control: &Control, now: Tick) -> Status {
         default: if snapshot.model.default.pass { "pass" } else { "deny" },
         breakers_not_closed: control.house.state.registry.all().iter().filter_map(open).collect(),
     }
+}
+
+fn tls_listeners(control: &Control) -> Vec<String> {
+    let all = control.listeners.iter().zip(&control.rules);
+    all.filter(|(_, rules)| rules.read().tls.is_some()).map(|(bound, _)| bound.to_string()).collect()
+}
+
+fn certificates(control: &Control, now: u64) -> Vec<CertificateView> {
+    let view = |one: Shown| CertificateView {
+        file: one.path,
+        names: one.names.join(" "),
+        expires: one.expires,
+        days_left: one.expires.map(|end| end.saturating_sub(now) / (24 * 60 * 60)),
+        refused: one.flaw,
+    };
+    control.house.state.fronts().iter().flat_map(|front| front.shown()).map(view).collect()
 }
 
 #[derive(Serialize)]

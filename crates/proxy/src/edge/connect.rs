@@ -62,7 +62,7 @@ fn open(leave: Leave, site: Arc<Site>, client: OnUpgrade, dialed: Option<Respons
     let upstream = owing.extensions_mut().remove::<Tunnel>().and_then(|tunnel| tunnel.take());
     watch.attach(&mut owing);
     let inside = Inside {
-        entry: Entry { client: exchange.head.client, tunnel: Some(exchange.head.authority.clone()) },
+        entry: Entry { client: exchange.head.client, tunnel: Some(exchange.head.authority.clone()), tls: false },
         worker: Arc::clone(&edge.0.worker),
         exchange,
         owed: owing.into_body(),

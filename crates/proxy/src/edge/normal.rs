@@ -184,7 +184,11 @@ fn target(
     }
     head.door = if absolute { Door::Forward } else { Door::Reverse };
     head.authority = said;
-    if head.door == Door::Reverse && site.is_own(&head.authority) && head.path.path().starts_with("/r/") {
+    if !absolute && entry.tls {
+        // What a client of a proxy asks for over HTTP/2 may be plain all the same (RFC 9113 section 8.3.1).
+        head.tls = parts.uri.scheme() != Some(&Scheme::HTTP);
+    }
+    if head.door == Door::Reverse && site.is_own(&head.authority, head.tls) && head.path.path().starts_with("/r/") {
         prefix(head, site, named)?;
     }
     Ok(())

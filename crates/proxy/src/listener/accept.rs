@@ -18,6 +18,7 @@ use telemetry::metrics::{Rejection, Shard};
 use tokio::sync::mpsc;
 
 use super::drain::{Drain, Mode};
+use super::tls::Front;
 use crate::worker::{Arrival, Socket};
 
 /// After EMFILE and its like; the kernel keeps those who wait.
@@ -134,12 +135,14 @@ impl Workers {
 }
 
 /// What may change with a reload.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Rules {
     /// Who may connect; empty: everyone who can.
     pub clients: Vec<IpNet>,
     /// Open client connections in all.
     pub max_connections: usize,
+    /// How it speaks TLS, if it does.
+    pub tls: Option<Arc<Front>>,
 }
 
 /// Accepts until the process drains.
@@ -190,8 +193,7 @@ impl Door {
         loop {
             match listener.accept().await.and_then(|(unix, _)| unix.into_std()) {
                 Ok(unix) => {
-                    self.hand_over(Arrival { socket: Socket::Unix(unix), client: Client { addr: None, local: true } })
-                        .await;
+                    self.hand_over(Socket::Unix(unix), Client { addr: None, local: true }).await;
                 }
                 Err(error) => back_off(&error).await,
             }
@@ -209,18 +211,21 @@ impl Door {
         // Without it small answers wait for the client's delayed acknowledgement.
         if tcp.set_nodelay(true).is_ok() {
             let client = Client { addr: Some(SocketAddr::new(ip, from.port())), local: ip.is_loopback() };
-            self.hand_over(Arrival { socket: Socket::Tcp(tcp), client }).await;
+            self.hand_over(Socket::Tcp(tcp), client).await;
         }
     }
 
-    async fn hand_over(&self, arrival: Arrival) {
-        let full = self.workers.connections() >= self.rules.read().max_connections;
-        if full {
+    async fn hand_over(&self, socket: Socket, client: Client) {
+        let (most, tls) = {
+            let rules = self.rules.read();
+            (rules.max_connections, rules.tls.clone())
+        };
+        if self.workers.connections() >= most {
             return self.stats.connection_rejected(Rejection::Overloaded);
         }
         let Some(seat) = self.workers.least_loaded() else { return };
         seat.connections.fetch_add(1, Relaxed);
-        if seat.arrivals.send(arrival).await.is_err() {
+        if seat.arrivals.send(Arrival { socket, client, tls }).await.is_err() {
             seat.connections.fetch_sub(1, Relaxed);
         }
     }

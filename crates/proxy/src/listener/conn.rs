@@ -32,7 +32,7 @@ const SEND_BUFFER: usize = 128 * 1024;
 const RESETS: usize = 32;
 /// A draining HTTP/1 connection between two requests stays this long: what the client has just sent is served, with
 /// `Connection: close`, where closing at once would answer it with a reset. HTTP/2 has GOAWAY for that.
-const QUIET: Duration = Duration::from_millis(100);
+pub(super) const QUIET: Duration = Duration::from_millis(100);
 /// For the last words to a client that is cut off.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -43,10 +43,17 @@ pub struct Entry {
     pub client: Client,
     /// Inside a CONNECT to this authority.
     pub tunnel: Option<Authority>,
+    /// The client speaks TLS to us.
+    pub tls: bool,
 }
 
 /// Serves a connection from its first byte to its end.
 pub async fn serve(io: Io, entry: Entry, worker: Arc<Worker>) {
+    serve_agreed(io, None, entry, worker).await;
+}
+
+/// The same where it may have been agreed before what is spoken (RFC 7301): anything else is refused.
+pub(super) async fn serve_agreed(io: Io, agreed: Option<Spoken>, entry: Entry, worker: Arc<Worker>) {
     let limits = worker.limits();
     let mut drain = worker.drain();
     let sniffed = tokio::select! {
@@ -61,6 +68,9 @@ pub async fn serve(io: Io, entry: Entry, worker: Arc<Worker>) {
         Ok(Ok(Some(sniffed))) => sniffed,
     };
     match sniffed {
+        (spoken, io) if agreed.is_some_and(|agreed| agreed != spoken) => {
+            refuse(io, &worker, Rejection::BadRequest, NOT_HTTP).await;
+        }
         (Spoken::Http1, io) => http1(io, entry, worker).await,
         (Spoken::Http2, io) => http2(io, entry, worker).await,
         (Spoken::Tls, io) => refuse(io, &worker, Rejection::Tls, TLS_HERE).await,

@@ -6,7 +6,7 @@ use exchange::ErrorKind;
 
 use super::*;
 use crate::fixture::{after, attempt, exchange};
-use crate::metrics::{Direction, EndpointSource, Proto, Rejection, Side};
+use crate::metrics::{Certificate, Direction, EndpointSource, Proto, Rejection, Side};
 
 /// A sample's labels in the order of the text, and its value.
 type Sample = (Vec<(String, String)>, f64);
@@ -95,6 +95,8 @@ fn full() -> Arc<Metrics> {
     events.breaker_changed(&"api".into(), &"192.0.2.1:443".into(), 2);
     events.credential_refreshed(&name, true);
     events.reloaded(Ok(7), after(0));
+    let certificate = |ok| Certificate { file: "/tls.pem".to_owned(), expires: Some(2_000_000_000), ok };
+    events.certificates_are([certificate(true), certificate(false)].into_iter());
     metrics
 }
 
@@ -123,6 +125,8 @@ fn the_text_has_the_names_and_labels_of_the_interface() {
         ("attache_tls_handshake_seconds", "histogram", ""),
         ("attache_connection_rejected_total", "counter", "reason"),
         ("attache_credential_refresh_total", "counter", "route result"),
+        ("attache_tls_certificate_expiry_timestamp_seconds", "gauge", "file"),
+        ("attache_tls_certificate_last_reload_successful", "gauge", "file"),
         ("attache_build_info", "gauge", "version"),
         ("attache_config_last_reload_successful", "gauge", ""),
         ("attache_config_generation", "gauge", ""),
@@ -172,6 +176,8 @@ fn shards_are_summed() {
         ("attache_breaker_transitions_total", &["api", "192.0.2.1:443", "open"], 1.0),
         ("attache_credential_refresh_total", &[route, "ok"], 1.0),
         ("attache_config_generation", &[], 7.0),
+        ("attache_tls_certificate_expiry_timestamp_seconds", &["/tls.pem"], 2e9),
+        ("attache_tls_certificate_last_reload_successful", &["/tls.pem"], 0.0),
         ("attache_build_info", &["1.2.3"], 1.0),
     ] {
         assert_eq!(value(&samples, name, labels), Some(expected), "{name} {labels:?}");

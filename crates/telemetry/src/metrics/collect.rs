@@ -174,6 +174,12 @@ fn events(events: &Events, out: &mut Vec<MetricFamily>) {
     out.extend(one(&f::REFRESHES, |to| {
         events.each_refresh(|route, result, count| to.count(&[route, result], count));
     }));
+    out.extend(one(&f::CERTIFICATE_EXPIRY, |to| {
+        events.each_certificate(|one| one.expires.iter().for_each(|end| to.count(&[&one.file], *end)));
+    }));
+    out.extend(one(&f::CERTIFICATE_OK, |to| {
+        events.each_certificate(|one| to.count(&[&one.file], u64::from(one.ok)));
+    }));
     out.extend(one(&f::LOG_DROPPED, |to| to.count(&[], events.log_lines_dropped())));
     if let Some(reload) = events.last_reload() {
         out.extend(one(&f::RELOAD_OK, |to| to.value(&[], f64::from(reload.ok))));

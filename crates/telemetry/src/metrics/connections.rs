@@ -55,8 +55,14 @@ pub enum Rejection {
     HeaderTooLarge,
     /// No first bytes in time.
     SniffTimeout,
-    /// The TLS handshake with the client failed.
+    /// The TLS handshake with the client failed, or it speaks TLS to a port that does not.
     Tls,
+    /// The TLS handshake with the client took too long.
+    TlsTimeout,
+    /// Something else than TLS was spoken to a port with TLS.
+    NotTls,
+    /// The client showed no certificate where one is required, or a bad one.
+    ClientCertificate,
 }
 
 impl Side {
@@ -95,7 +101,7 @@ impl Direction {
 }
 
 impl Rejection {
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::Forbidden,
         Self::Overloaded,
         Self::BadRequest,
@@ -104,6 +110,9 @@ impl Rejection {
         Self::HeaderTooLarge,
         Self::SniffTimeout,
         Self::Tls,
+        Self::TlsTimeout,
+        Self::NotTls,
+        Self::ClientCertificate,
     ];
 
     /// The word used in metric and message.
@@ -117,6 +126,9 @@ impl Rejection {
             Self::HeaderTooLarge => "header_too_large",
             Self::SniffTimeout => "sniff_timeout",
             Self::Tls => "tls",
+            Self::TlsTimeout => "tls_timeout",
+            Self::NotTls => "not_tls",
+            Self::ClientCertificate => "client_certificate",
         }
     }
 }

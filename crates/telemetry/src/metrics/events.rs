@@ -21,7 +21,19 @@ pub struct Events {
     transitions: Mutex<Transitions>,
     refreshes: Mutex<BTreeMap<Arc<str>, [u64; 2]>>,
     reload: Mutex<Option<Reload>>,
+    certificates: Mutex<BTreeMap<String, Certificate>>,
     dropped: Count,
+}
+
+/// A TLS file of a listener.
+#[derive(Clone, Debug)]
+pub struct Certificate {
+    /// Which: the configuration names it, so the label is bounded.
+    pub file: String,
+    /// Seconds since 1970, if it has an end.
+    pub expires: Option<u64>,
+    /// What lies there is in use.
+    pub ok: bool,
 }
 
 /// By upstream and endpoint, to each of the three states.
@@ -59,6 +71,20 @@ impl Events {
         let (Ok(running) | Err(running)) = generation;
         let at = clock::wall(now).as_secs_f64();
         *self.reload.lock() = Some(Reload { ok: generation.is_ok(), generation: running, at });
+    }
+
+    /// The TLS files of all listeners; those that are not named any more are forgotten.
+    pub fn certificates_are(&self, all: impl Iterator<Item = Certificate>) {
+        let mut certificates = self.certificates.lock();
+        certificates.clear();
+        for one in all {
+            let known = certificates.entry(one.file.clone()).or_insert_with(|| one.clone());
+            known.ok &= one.ok;
+        }
+    }
+
+    pub(super) fn each_certificate(&self, mut each: impl FnMut(&Certificate)) {
+        self.certificates.lock().values().for_each(&mut each);
     }
 
     /// Lines of the access log were lost.
