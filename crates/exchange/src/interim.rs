@@ -1,0 +1,88 @@
+//! An interim response on its way to the client (RFC 9110 section 15.2).
+//!
+//! It is written from parsed fields and never copied: what belongs to the upstream's connection is gone, and neither a
+//! line break nor a framing field gets through. Route settings for response fields do not touch it.
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, header};
+
+use crate::headers::{self, Seen};
+
+/// Largest head that is passed on; a larger one is dropped.
+const MAX_BYTES: usize = 8 * 1024;
+
+/// The head as HTTP/1.1 has it; `None` if it is too large or no interim response that can be passed on.
+pub fn head(status: StatusCode, mut fields: HeaderMap) -> Option<Bytes> {
+    if !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS {
+        return None;
+    }
+    let seen = Seen::of(&fields);
+    headers::strip(&mut fields, seen);
+    fields.remove(header::CONTENT_LENGTH);
+    let length = fields.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>();
+    if length > MAX_BYTES {
+        return None;
+    }
+    let mut bytes = Vec::with_capacity(length + 64);
+    bytes.extend_from_slice(b"HTTP/1.1 ");
+    bytes.extend_from_slice(status.as_str().as_bytes());
+    bytes.push(b' ');
+    bytes.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+    bytes.extend_from_slice(b"\r\n");
+    for (name, value) in &fields {
+        bytes.extend_from_slice(name.as_str().as_bytes());
+        bytes.extend_from_slice(b": ");
+        bytes.extend_from_slice(value.as_bytes());
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes.extend_from_slice(b"\r\n");
+    Some(bytes.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn map(fields: &[(&'static str, &str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in fields {
+            map.append(*name, HeaderValue::from_str(value).expect("a value"));
+        }
+        map
+    }
+
+    #[test]
+    fn only_end_to_end_fields_are_written() {
+        let fields = map(&[
+            ("link", "</a>"),
+            ("link", "</b>"),
+            ("connection", "x-hop"),
+            ("x-hop", "1"),
+            ("content-length", "5"),
+            ("transfer-encoding", "chunked"),
+        ]);
+
+        let head = head(StatusCode::EARLY_HINTS, fields).expect("a head");
+
+        assert_eq!(head, "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\nlink: </b>\r\n\r\n");
+    }
+
+    #[test]
+    fn a_code_without_a_name_keeps_its_space() {
+        let head = head(StatusCode::from_u16(150).expect("a status"), HeaderMap::new()).expect("a head");
+
+        assert_eq!(head, "HTTP/1.1 150 \r\n\r\n");
+    }
+
+    #[test]
+    fn what_is_no_interim_response_or_too_large_is_not_written() {
+        let of = |length: usize| map(&[("x", &"y".repeat(length))]);
+
+        assert_eq!(head(StatusCode::OK, HeaderMap::new()), None);
+        assert_eq!(head(StatusCode::SWITCHING_PROTOCOLS, HeaderMap::new()), None);
+        assert!(head(StatusCode::EARLY_HINTS, of(MAX_BYTES - 5)).is_some());
+        assert_eq!(head(StatusCode::EARLY_HINTS, of(MAX_BYTES - 4)), None);
+    }
+}
