@@ -189,7 +189,9 @@ impl Exchange {
         if let (StatusCode::CONTINUE, Some(hold)) = (status, &self.hold) {
             return hold.release();
         }
-        let Some(connection) = self.connection.as_ref().filter(|_| self.head.version == Version::HTTP_11) else { return };
+        let Some(connection) = self.connection.as_ref().filter(|_| self.head.version == Version::HTTP_11) else {
+            return;
+        };
         if self.status() != 0 || self.interims.fetch_add(1, Relaxed) >= MAX_INTERIM {
             self.interims.fetch_min(MAX_INTERIM, Relaxed);
             return;

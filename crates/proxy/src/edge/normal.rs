@@ -243,7 +243,9 @@ fn framing(parts: &mut Parts) -> Result<(), Error> {
 fn expectation(parts: &mut Parts, body: &Incoming) -> Result<bool, Error> {
     let Entry::Occupied(said) = parts.headers.entry(header::EXPECT) else { return Ok(false) };
     if parts.version != Version::HTTP_10 && !said.iter().all(|value| value.as_bytes().eq_ignore_ascii_case(CONTINUE)) {
-        return Err(Error::new(ErrorKind::Expectation).with_detail("the only expectation that can be met is 100-continue"));
+        return Err(
+            Error::new(ErrorKind::Expectation).with_detail("the only expectation that can be met is 100-continue")
+        );
     }
     let expects = parts.version != Version::HTTP_10 && !body.is_end_stream();
     if !expects {

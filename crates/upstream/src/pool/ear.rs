@@ -104,7 +104,11 @@ enum Look {
     Final,
     /// Not there to its end.
     More,
-    Interim { length: usize, status: StatusCode, fields: HeaderMap },
+    Interim {
+        length: usize,
+        status: StatusCode,
+        fields: HeaderMap,
+    },
 }
 
 /// The final response begins here: true for nearly every read.
