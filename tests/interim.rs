@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use exchange::clock::now;
 use http::Request;
 use http_body_util::Full;
 use testkit::upstream::Then;
 use testkit::wire::{Fields, Wire, field};
 use testkit::{Client, End, Gate, Proxy, Reply, Upstream};
-use tokio::time::Instant;
 
 const CONTINUE: &str = "HTTP/1.1 100 Continue\r\n\r\n";
 const HINT: &str = "HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\n";
@@ -131,11 +131,11 @@ async fn an_upstream_that_says_nothing_gets_the_body_after_a_second() {
     let upstream = Upstream::http(|seen| Reply::ok(seen.body.clone())).await;
     let proxy = Proxy::start("");
     let mut client = proxy.client().await;
-    let began = Instant::now();
+    let began = now();
 
     client.send(expecting(&upstream, "POST", 4)).await;
     let interim = client.bytes(CONTINUE.len()).await;
-    let waited = began.elapsed();
+    let waited = now().since(began);
     client.send("body").await;
 
     assert_eq!(
@@ -237,14 +237,14 @@ async fn an_http2_upstream_gets_the_body_at_once() {
     let upstream = Upstream::h2c(|seen| Reply::ok(seen.body.clone())).await;
     let proxy = Proxy::start(&format!("routes:\n  - match: api.test\n    to: h2c://{}\n", upstream.addr()));
     let mut client = proxy.client().await;
-    let began = Instant::now();
+    let began = now();
 
     client.send("POST http://api.test/ HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n").await;
     assert_eq!(client.bytes(CONTINUE.len()).await, CONTINUE.as_bytes());
     client.send("body").await;
 
     assert_eq!(client.response("POST").await.text(), "body");
-    assert!(began.elapsed() < Duration::from_millis(900), "{:?}", began.elapsed());
+    assert!(now().since(began) < Duration::from_millis(900), "{:?}", now().since(began));
     assert_eq!(upstream.only().header("expect"), Some("100-continue"));
 }
 

@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Method, StatusCode, Version};
+use http::{Method, Version};
 use parking_lot::Mutex;
 use policy::Tick;
 use smallvec::SmallVec;
 
 use crate::body::Hold;
-use crate::{Authority, Body, ErrorKind, interim};
+use crate::{Authority, Body, ErrorKind, Interim};
 
 /// By which way a request came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,8 +185,8 @@ impl Exchange {
     /// The upstream sent an interim response. A 100 that the client asked for is hyper's to send, once its body is
     /// read; any other goes on to a client of HTTP/1.1, at most [`MAX_INTERIM`] of them, whatever becomes of the attempt
     /// it came from: it binds nobody (RFC 8297 section 2).
-    pub fn interim(self: &Arc<Self>, status: StatusCode, fields: HeaderMap) {
-        if let (StatusCode::CONTINUE, Some(hold)) = (status, &self.hold) {
+    pub fn interim(self: &Arc<Self>, interim: Interim) {
+        if let Some(hold) = self.hold.as_ref().filter(|_| interim.is_continue()) {
             return hold.release();
         }
         let Some(connection) = self.connection.as_ref().filter(|_| self.head.version == Version::HTTP_11) else {
@@ -196,7 +196,7 @@ impl Exchange {
             self.interims.fetch_min(MAX_INTERIM, Relaxed);
             return;
         }
-        if let Some(head) = interim::head(status, fields) {
+        if let Some(head) = interim.head() {
             connection.interim(head, Arc::downgrade(self));
         }
     }

@@ -11,11 +11,33 @@ use crate::headers::{self, Seen};
 /// Largest head that is passed on; a larger one is dropped.
 const MAX_BYTES: usize = 8 * 1024;
 
-/// The head as HTTP/1.1 has it; `None` if it is too large or no interim response that can be passed on.
-pub fn head(status: StatusCode, mut fields: HeaderMap) -> Option<Bytes> {
-    if !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS {
-        return None;
+/// One of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interim {
+    status: StatusCode,
+    fields: HeaderMap,
+}
+
+impl Interim {
+    /// What an upstream sent, unless its code is no interim one; 101 is final.
+    pub fn new(code: u16, fields: HeaderMap) -> Option<Self> {
+        let status = StatusCode::from_u16(code).ok()?;
+        let is_interim = status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS;
+        is_interim.then_some(Self { status, fields })
     }
+
+    /// The body of the request is asked for.
+    pub fn is_continue(&self) -> bool {
+        self.status == StatusCode::CONTINUE
+    }
+
+    /// The head as HTTP/1.1 has it; `None` if it is too large.
+    pub(crate) fn head(self) -> Option<Bytes> {
+        write(self.status, self.fields)
+    }
+}
+
+fn write(status: StatusCode, mut fields: HeaderMap) -> Option<Bytes> {
     let seen = Seen::of(&fields);
     headers::strip(&mut fields, seen);
     fields.remove(header::CONTENT_LENGTH);
@@ -53,6 +75,10 @@ mod tests {
         map
     }
 
+    fn hint(fields: HeaderMap) -> Option<Bytes> {
+        Interim::new(103, fields).and_then(Interim::head)
+    }
+
     #[test]
     fn only_end_to_end_fields_are_written() {
         let fields = map(&[
@@ -64,14 +90,14 @@ mod tests {
             ("transfer-encoding", "chunked"),
         ]);
 
-        let head = head(StatusCode::EARLY_HINTS, fields).expect("a head");
+        let head = hint(fields).expect("a head");
 
         assert_eq!(head, "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\nlink: </b>\r\n\r\n");
     }
 
     #[test]
     fn a_code_without_a_name_keeps_its_space() {
-        let head = head(StatusCode::from_u16(150).expect("a status"), HeaderMap::new()).expect("a head");
+        let head = Interim::new(150, HeaderMap::new()).and_then(Interim::head).expect("a head");
 
         assert_eq!(head, "HTTP/1.1 150 \r\n\r\n");
     }
@@ -80,9 +106,10 @@ mod tests {
     fn what_is_no_interim_response_or_too_large_is_not_written() {
         let of = |length: usize| map(&[("x", &"y".repeat(length))]);
 
-        assert_eq!(head(StatusCode::OK, HeaderMap::new()), None);
-        assert_eq!(head(StatusCode::SWITCHING_PROTOCOLS, HeaderMap::new()), None);
-        assert!(head(StatusCode::EARLY_HINTS, of(MAX_BYTES - 5)).is_some());
-        assert_eq!(head(StatusCode::EARLY_HINTS, of(MAX_BYTES - 4)), None);
+        for code in [99, 101, 200, 1000] {
+            assert_eq!(Interim::new(code, HeaderMap::new()), None, "{code}");
+        }
+        assert!(hint(of(MAX_BYTES - 5)).is_some());
+        assert_eq!(hint(of(MAX_BYTES - 4)), None);
     }
 }

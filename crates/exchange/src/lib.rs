@@ -19,6 +19,7 @@ pub use authority::{Authority, Host};
 pub use body::{Body, End, Finish};
 pub use error::{Error, ErrorKind, Repeat, Sent};
 pub use exchange::{Attempt, Client, Door, Exchange, Head};
+pub use interim::Interim;
 pub use io::Io;
 pub use load::Load;
 pub use random::Random;

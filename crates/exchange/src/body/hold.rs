@@ -80,12 +80,13 @@ impl Held {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use futures_util::StreamExt;
     use http_body::Frame;
     use http_body_util::{BodyExt, StreamBody};
 
     use super::*;
     use crate::body::Replay;
-    use crate::{Body, Error};
+    use crate::{Body, Error, clock};
 
     /// A body that counts how often it is asked for more.
     fn counted(hold: &Arc<Hold>) -> (Body, Arc<AtomicU8>) {
@@ -99,8 +100,6 @@ mod tests {
         body.hold(Arc::clone(hold));
         (body, asked)
     }
-
-    use futures_util::StreamExt;
 
     async fn text(body: Body) -> String {
         String::from_utf8(body.collect().await.expect("whole").to_bytes().to_vec()).expect("text")
@@ -121,11 +120,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_body_nobody_asks_for_goes_on_after_its_time() {
         let hold = Arc::new(Hold::default());
-        let began = tokio::time::Instant::now();
+        let began = clock::now();
 
         let whole = text(counted(&hold).0).await;
 
-        assert_eq!((whole.as_str(), began.elapsed().as_secs(), hold.forgo()), ("abcd", 1, false));
+        assert_eq!((whole.as_str(), clock::now().since(began).as_secs(), hold.forgo()), ("abcd", 1, false));
     }
 
     #[tokio::test(start_paused = true)]

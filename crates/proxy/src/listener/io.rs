@@ -116,9 +116,9 @@ mod tests {
     use std::sync::Weak;
 
     use exchange::exchange::Connection;
-    use exchange::{Authority, Client, Door, Exchange, Head};
+    use exchange::{Authority, Client, Door, Exchange, Head, Interim};
     use http::uri::PathAndQuery;
-    use http::{HeaderMap, Method, StatusCode, Version};
+    use http::{HeaderMap, Method, Version};
     use policy::Tick;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
@@ -152,7 +152,7 @@ mod tests {
     }
 
     fn hint(exchange: &Arc<Exchange>) {
-        exchange.interim(StatusCode::EARLY_HINTS, HeaderMap::new());
+        exchange.interim(Interim::new(103, HeaderMap::new()).expect("one"));
     }
 
     async fn rest(io: Timed, mut client: DuplexStream) -> String {

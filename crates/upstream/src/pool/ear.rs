@@ -14,8 +14,8 @@ use std::sync::atomic::Ordering::{Acquire, Release};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 
-use exchange::{Exchange, Io};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use exchange::{Exchange, Interim, Io};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -81,13 +81,13 @@ impl Heard {
                     self.kept = rest.to_vec();
                     return Ok(());
                 }
-                Look::Interim { length, status, fields } => {
+                Look::Interim { length, interim } => {
                     self.count += 1;
                     if self.count > MAX_INTERIM {
                         return Err(io::Error::new(io::ErrorKind::InvalidData, "too many interim responses"));
                     }
                     if let Some(exchange) = self.ear.exchange.lock().upgrade() {
-                        exchange.interim(status, fields);
+                        exchange.interim(interim);
                     }
                     rest = &rest[length..];
                     looked = 0;
@@ -104,11 +104,8 @@ enum Look {
     Final,
     /// Not there to its end.
     More,
-    Interim {
-        length: usize,
-        status: StatusCode,
-        fields: HeaderMap,
-    },
+    /// So many bytes.
+    Interim { length: usize, interim: Interim },
 }
 
 /// The final response begins here: true for nearly every read.
@@ -133,11 +130,9 @@ fn look(bytes: &[u8], looked: usize) -> Look {
     let (Ok(httparse::Status::Complete(length)), Some(code)) = (response.parse(head), response.code) else {
         return Look::Final;
     };
-    match StatusCode::from_u16(code) {
-        Ok(status) if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS => {
-            Look::Interim { length: blank + length, status, fields: map(response.headers) }
-        }
-        _ => Look::Final,
+    match Interim::new(code, map(response.headers)) {
+        Some(interim) => Look::Interim { length: blank + length, interim },
+        None => Look::Final,
     }
 }
 
@@ -207,9 +202,10 @@ mod tests {
 
     const HINT: &[u8] = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
 
-    fn is_interim(bytes: &[u8]) -> Option<(usize, u16)> {
+    /// Its length and whether it says to go on.
+    fn is_interim(bytes: &[u8]) -> Option<(usize, bool)> {
         match look(bytes, 0) {
-            Look::Interim { length, status, .. } => Some((length, status.as_u16())),
+            Look::Interim { length, interim } => Some((length, interim.is_continue())),
             _ => None,
         }
     }
@@ -218,7 +214,7 @@ mod tests {
     fn an_interim_response_is_read_whole_and_not_a_byte_further() {
         let more = [HINT, b"HTTP/1.1 200 OK\r\n\r\n"].concat();
 
-        assert_eq!(is_interim(&more), Some((HINT.len(), 103)));
+        assert_eq!(is_interim(&more), Some((HINT.len(), false)));
         for end in 0..HINT.len() {
             assert!(matches!(look(&HINT[..end], 0), Look::More), "{end}");
             assert!(matches!(look(HINT, end), Look::Interim { .. }), "{end}");
@@ -241,8 +237,8 @@ mod tests {
 
     #[test]
     fn empty_lines_before_it_and_bare_line_feeds_are_read_as_hyper_reads_them() {
-        assert_eq!(is_interim(b"\r\n\nHTTP/1.1 100 Continue\r\n\r\n"), Some((28, 100)));
-        assert_eq!(is_interim(b"HTTP/1.0 102 Processing\nA: b\n\nHTTP"), Some((30, 102)));
+        assert_eq!(is_interim(b"\r\n\nHTTP/1.1 100 Continue\r\n\r\n"), Some((28, true)));
+        assert_eq!(is_interim(b"HTTP/1.0 102 Processing\nA: b\n\nHTTP"), Some((30, false)));
     }
 
     #[test]
