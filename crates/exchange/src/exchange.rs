@@ -130,7 +130,7 @@ pub struct Exchange {
     pub head: Head,
     connection: Option<Arc<dyn Connection>>,
     /// The client waits for a word before it sends its body.
-    hold: Option<Arc<Hold>>,
+    hold: OnceLock<Arc<Hold>>,
     interims: AtomicU8,
     deadline: AtomicU64,
     first_byte: AtomicU64,
@@ -154,7 +154,7 @@ impl Exchange {
         Self {
             head,
             connection,
-            hold: None,
+            hold: OnceLock::new(),
             interims: AtomicU8::new(0),
             deadline: AtomicU64::new(u64::MAX),
             first_byte: AtomicU64::new(0),
@@ -170,23 +170,22 @@ impl Exchange {
         }
     }
 
-    /// The client expects `100-continue`.
-    #[must_use]
-    pub fn expecting(mut self) -> Self {
-        self.hold = Some(Arc::default());
-        self
+    /// The client expects `100-continue`: its body is to be held.
+    pub fn expect(&self) {
+        // Said once, by the edge.
+        let _ = self.hold.set(Arc::default());
     }
 
     /// What keeps the client's body back, if it expects `100-continue`.
     pub fn hold(&self) -> Option<&Arc<Hold>> {
-        self.hold.as_ref()
+        self.hold.get()
     }
 
     /// The upstream sent an interim response. A 100 that the client asked for is hyper's to send, once its body is
     /// read; any other goes on to a client of HTTP/1.1, at most [`MAX_INTERIM`] of them, whatever becomes of the attempt
     /// it came from: it binds nobody (RFC 8297 section 2).
     pub fn interim(self: &Arc<Self>, interim: Interim) {
-        if let Some(hold) = self.hold.as_ref().filter(|_| interim.is_continue()) {
+        if let Some(hold) = self.hold.get().filter(|_| interim.is_continue()) {
             return hold.release();
         }
         let Some(connection) = self.connection.as_ref().filter(|_| self.head.version == Version::HTTP_11) else {

@@ -54,8 +54,10 @@ impl Edge {
         let id = worker.context().random.with(|rng| rng.u64(..));
         let from = normal::From { entry, site, known: &self.0.known };
         let Normal { head, accept, refused, named, expects } = normal::of(&mut parts, &incoming, &from, id, now);
-        let exchange = Exchange::new(head, Some(Arc::clone(pulse) as _));
-        let exchange = Arc::new(if expects { exchange.expecting() } else { exchange });
+        let exchange = Arc::new(Exchange::new(head, Some(Arc::clone(pulse) as _)));
+        if expects {
+            exchange.expect();
+        }
         let found = match refused {
             Some(error) => Err(error),
             None => find(site, &exchange.head, &parts.headers, named),
@@ -111,19 +113,31 @@ impl Future for Passage {
             Stage::Below(leave, answering) => {
                 let outcome = std::task::ready!(Pin::new(answering).poll(cx));
                 let Some(leave) = leave.take() else { return Poll::Pending };
-                let outcome = outcome.unwrap_or_else(|_| Err(panicked()));
+                // The outcome is large: on the usual way it is moved as little as can be.
                 if leave.is_behind() {
-                    self.0 = Stage::Behind(Some(Box::new((leave, outcome))));
+                    self.0 = behind(leave, outcome.unwrap_or_else(|_| Err(panicked())));
                     return Poll::Pending;
                 }
-                Poll::Ready(Ok(leave.over(outcome)))
+                Poll::Ready(Ok(match outcome {
+                    Ok(Ok(response)) => leave.answered(response),
+                    Ok(Err(error)) => leave.refused(error),
+                    Err(_) => leave.refused(panicked()),
+                }))
             }
             Stage::Behind(over) => match over.take_if(|over| !over.0.is_behind()) {
-                Some(over) => Poll::Ready(Ok(over.0.over(over.1))),
+                Some(over) => Poll::Ready(Ok(match *over {
+                    (leave, Ok(response)) => leave.answered(response),
+                    (leave, Err(error)) => leave.refused(error),
+                })),
                 None => Poll::Pending,
             },
         }
     }
+}
+
+#[cold]
+fn behind(leave: finish::Leave, outcome: Outcome) -> Stage {
+    Stage::Behind(Some(Box::new((leave, outcome))))
 }
 
 fn panicked() -> Error {

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use exchange::exchange::Upload;
 use exchange::problem::{self, Form};
-use exchange::service::Outcome;
 use exchange::{Body, Door, End, Error, ErrorKind, Exchange, Finish, clock};
 use http::{HeaderValue, Response, StatusCode, Version, header};
 use hyper::upgrade::OnUpgrade;
@@ -32,14 +31,6 @@ impl Leave {
     /// Interim responses wait to be written: once they are, the connection's task is woken.
     pub(super) fn is_behind(&self) -> bool {
         self.edge.0.pulse.has_interims()
-    }
-
-    /// What came from below goes to the client.
-    pub(super) fn over(self, outcome: Outcome) -> Response<Body> {
-        match outcome {
-            Ok(response) => self.answered(response),
-            Err(error) => self.refused(error),
-        }
     }
 
     /// A response from below goes to the client.

@@ -191,13 +191,15 @@ impl Finish for Landing {
 
     fn finish(mut self: Box<Self>, end: End, now: Tick) {
         let uploaded = self.uploaded.as_ref().is_none_or(|done| done.load(Relaxed));
-        match (end, self.lease.take()) {
-            (End::Complete, Some(lease)) if uploaded => lease.give_back(now),
-            (_, Some(lease)) if !uploaded => lease.close(),
-            _ => {}
+        if !uploaded && let Some(lease) = self.lease.take() {
+            lease.close();
         }
         match end {
-            End::Complete => {}
+            End::Complete => {
+                if let Some(lease) = self.lease.take() {
+                    lease.give_back(now);
+                }
+            }
             End::Failed(ErrorKind::Truncated) if !self.tunnel => {
                 if let Some(generation) = self.late.take() {
                     self.flight.judge_late(generation, now);
