@@ -89,6 +89,7 @@ async fn the_client_hears_continue_once_and_the_connections_go_on() {
     let upstream = Upstream::raw(|_, wire| serve(wire, CONTINUE, 4)).await;
     let proxy = Proxy::start("");
     let mut client = proxy.client().await;
+    let began = now();
 
     for _ in 0..3 {
         client.send(expecting(&upstream, "POST", 4)).await;
@@ -98,6 +99,8 @@ async fn the_client_hears_continue_once_and_the_connections_go_on() {
         assert_eq!((response.text().as_str(), response.interim.as_slice()), ("body", &[][..]));
     }
 
+    // Three times the proxy's own patience is what it would take if nobody heard the upstream.
+    assert!(now().since(began) < Duration::from_millis(2900), "{:?}", now().since(began));
     assert_eq!(upstream.connections(), 1);
 }
 
