@@ -168,7 +168,9 @@ mod tests {
         let exchange = exchange(&pulse, Version::HTTP_11);
         hint(&exchange);
 
-        io.write_all(b"end of the last answer;").await.expect("written");
+        io.write_all(b"end of the ").await.expect("written");
+        let slices = [IoSlice::new(b"last "), IoSlice::new(b"answer;")];
+        assert_eq!(io.write_vectored(&slices).await.expect("written"), 12);
         io.flush().await.expect("flushed");
         io.write_all(b"answer").await.expect("written");
 
@@ -177,21 +179,27 @@ mod tests {
 
     #[tokio::test]
     async fn a_head_that_was_begun_is_ended_before_any_other_byte() {
-        let (mut io, pulse, mut client) = connection(10);
-        let exchange = exchange(&pulse, Version::HTTP_11);
-        hint(&exchange);
-        let flush = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut io).poll_flush(cx).is_pending()));
-        assert!(flush.await, "ten bytes fit");
-        exchange.answered(200, None, None);
+        for vectored in [false, true] {
+            let (mut io, pulse, mut client) = connection(10);
+            let exchange = exchange(&pulse, Version::HTTP_11);
+            hint(&exchange);
+            let flush = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut io).poll_flush(cx).is_pending()));
+            assert!(flush.await, "ten bytes fit");
+            exchange.answered(200, None, None);
 
-        let written = tokio::spawn(async move {
-            io.write_all(b"answer").await.expect("written");
-        });
-        let mut text = String::new();
-        client.read_to_string(&mut text).await.expect("text");
-        written.await.expect("written");
+            let written = tokio::spawn(async move {
+                let count = match vectored {
+                    true => io.write_vectored(&[IoSlice::new(b"answer")]).await,
+                    false => io.write(b"answer").await,
+                };
+                count.expect("written")
+            });
+            let mut text = String::new();
+            client.read_to_string(&mut text).await.expect("text");
+            let count = written.await.expect("written");
 
-        assert_eq!(text, format!("{HINT}answer"));
+            assert_eq!(text, format!("{HINT}{}", &"answer"[..count]), "{vectored}");
+        }
     }
 
     #[tokio::test]
