@@ -38,6 +38,7 @@ const TABLES: &[&str] = &["config/src/keys.rs"];
 /// Who names a status besides the table of errors: the file, what it names, and why that is not a choice of an answer.
 const STATUSES: &[(&str, &[&str], &str)] = &[
     ("exchange/src/error.rs", &["from_u16", "INTERNAL_SERVER_ERROR"], "the one table"),
+    ("exchange/src/interim.rs", &["CONTINUE", "SWITCHING_PROTOCOLS", "from_u16"], "reads the upstream's own"),
     ("proxy/src/params.rs", &["FOUND", "OK", "from_u16"], "`redirect` and `respond`: the operator chose"),
     ("proxy/src/edge/finish.rs", &["SWITCHING_PROTOCOLS"], "relays the upstream's own 101"),
     ("proxy/src/listener/conn.rs", &["line 400", "line 408"], "a connection that has no request yet, counted there"),

@@ -5,6 +5,7 @@
 //! freed at the response head is freed while the answer still streams. hyper drops a body that said it ended
 //! without polling it again, so a drop after `is_end_stream` is a clean end.
 
+mod hold;
 mod replay;
 
 use std::fmt;
@@ -21,6 +22,8 @@ use policy::Tick;
 use smallvec::SmallVec;
 use tokio::time::Sleep;
 
+use self::hold::Held;
+pub use self::hold::Hold;
 pub use self::replay::Replay;
 use crate::{Error, ErrorKind, Exchange, clock};
 
@@ -62,6 +65,7 @@ struct Extra {
     guards: SmallVec<[Box<dyn Finish>; 2]>,
     idle: Option<Idle>,
     flagged: bool,
+    held: Option<Held>,
     /// The time the body was made, as long as it has neither waited nor given a frame.
     fresh: Option<Tick>,
 }
@@ -72,6 +76,8 @@ enum Kind {
     Incoming(Incoming, Side),
     Replay(replay::Cursor),
     Boxed(Pin<Box<dyn HttpBody<Data = Bytes, Error = Error> + Send>>),
+    /// Not read, and so without an end.
+    Unwanted,
 }
 
 /// Whose fault a failing body is.
@@ -144,6 +150,26 @@ impl Body {
         self.extra().flagged = true;
     }
 
+    /// Not a byte of it is read before `hold` says so. If it never will be, it is dropped without an end: an end would
+    /// make a whole message of it for the upstream.
+    pub fn hold(&mut self, hold: Arc<Hold>) {
+        self.extra().held = Some(Held::new(hold));
+    }
+
+    /// Pending while it is held.
+    fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(extra) = &mut self.extra else { return Poll::Ready(()) };
+        let Some(held) = &mut extra.held else { return Poll::Ready(()) };
+        let is_wanted = std::task::ready!(held.poll(cx));
+        extra.held = None;
+        if !is_wanted {
+            self.finish(End::Dropped);
+            self.kind = Kind::Unwanted;
+            self.extra = None;
+        }
+        Poll::Ready(())
+    }
+
     fn poll_kind(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         match &mut self.kind {
             Kind::Empty => Poll::Ready(None),
@@ -162,6 +188,7 @@ impl Body {
             },
             Kind::Replay(cursor) => cursor.poll_frame(cx),
             Kind::Boxed(body) => body.as_mut().poll_frame(cx),
+            Kind::Unwanted => Poll::Pending,
         }
     }
 
@@ -247,6 +274,7 @@ impl HttpBody for Body {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let body = &mut *self;
+        std::task::ready!(body.poll_held(cx));
         match body.poll_kind(cx) {
             Poll::Pending => {
                 let Some(extra) = &mut body.extra else { return Poll::Pending };
@@ -287,6 +315,7 @@ impl HttpBody for Body {
             Kind::Incoming(incoming, _) => incoming.is_end_stream(),
             Kind::Replay(cursor) => cursor.is_end_stream(),
             Kind::Boxed(body) => body.is_end_stream(),
+            Kind::Unwanted => false,
         }
     }
 
@@ -297,6 +326,7 @@ impl HttpBody for Body {
             Kind::Incoming(incoming, _) => incoming.size_hint(),
             Kind::Replay(cursor) => cursor.size_hint(),
             Kind::Boxed(body) => body.size_hint(),
+            Kind::Unwanted => SizeHint::default(),
         }
     }
 }
@@ -330,6 +360,7 @@ impl fmt::Debug for Body {
             Kind::Incoming(..) => "Body(incoming)",
             Kind::Replay(_) => "Body(replay)",
             Kind::Boxed(_) => "Body(boxed)",
+            Kind::Unwanted => "Body(unwanted)",
         })
     }
 }

@@ -83,6 +83,7 @@ macro_rules! kinds {
 kinds! {
     BadRequest "bad_request" 400 "http_request_error" "DPE" Never, "the request is malformed";
     Loop "loop" 508 "proxy_loop_detected" "-" Never, "the request came back to this proxy";
+    Expectation "expectation" 417 "http_request_error" "DPE" Never, "the expectation cannot be met";
     HeaderTooLarge "header_too_large" 431 "http_request_error" "DPE" Never, "the header section is too large";
     UriTooLong "uri_too_long" 414 "http_request_error" "DPE" Never, "the request target is too long";
     ClientTimeout "client_timeout" 408 "http_request_error" "DPE" Never, "the client was too slow";

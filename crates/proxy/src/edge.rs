@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 
 use exchange::body::Side;
 use exchange::exchange::Upload;
+use exchange::service::Outcome;
 use exchange::{Body, Door, Error, ErrorKind, Exchange, Head, ResponseFuture, clock};
 use futures_util::FutureExt;
 use futures_util::future::CatchUnwind;
@@ -52,8 +53,11 @@ impl Edge {
         let on_upgrade = upgrade.then(|| parts.extensions.remove::<OnUpgrade>()).flatten();
         let id = worker.context().random.with(|rng| rng.u64(..));
         let from = normal::From { entry, site, known: &self.0.known };
-        let Normal { head, accept, refused, named } = normal::of(&mut parts, &incoming, &from, id, now);
+        let Normal { head, accept, refused, named, expects } = normal::of(&mut parts, &incoming, &from, id, now);
         let exchange = Arc::new(Exchange::new(head, Some(Arc::clone(pulse) as _)));
+        if expects {
+            exchange.expect();
+        }
         let found = match refused {
             Some(error) => Err(error),
             None => find(site, &exchange.head, &parts.headers, named),
@@ -92,6 +96,8 @@ enum Stage {
     Connect(ResponseFuture),
     /// In the stack.
     Below(Option<finish::Leave>, CatchUnwind<AssertUnwindSafe<ResponseFuture>>),
+    /// Interim responses go first. Boxed: it is rare, and large.
+    Behind(Option<Box<(finish::Leave, Outcome)>>),
 }
 
 impl Future for Passage {
@@ -107,14 +113,31 @@ impl Future for Passage {
             Stage::Below(leave, answering) => {
                 let outcome = std::task::ready!(Pin::new(answering).poll(cx));
                 let Some(leave) = leave.take() else { return Poll::Pending };
+                // The outcome is large: on the usual way it is moved as little as can be.
+                if leave.is_behind() {
+                    self.0 = behind(leave, outcome.unwrap_or_else(|_| Err(panicked())));
+                    return Poll::Pending;
+                }
                 Poll::Ready(Ok(match outcome {
                     Ok(Ok(response)) => leave.answered(response),
                     Ok(Err(error)) => leave.refused(error),
                     Err(_) => leave.refused(panicked()),
                 }))
             }
+            Stage::Behind(over) => match over.take_if(|over| !over.0.is_behind()) {
+                Some(over) => Poll::Ready(Ok(match *over {
+                    (leave, Ok(response)) => leave.answered(response),
+                    (leave, Err(error)) => leave.refused(error),
+                })),
+                None => Poll::Pending,
+            },
         }
     }
+}
+
+#[cold]
+fn behind(leave: finish::Leave, outcome: Outcome) -> Stage {
+    Stage::Behind(Some(Box::new((leave, outcome))))
 }
 
 fn panicked() -> Error {
@@ -151,6 +174,9 @@ fn body(incoming: Incoming, exchange: &Arc<Exchange>, worker: &Worker) -> Body {
         }
         body.set_idle(worker.limits().body_idle, Side::Client, exchange.head.started);
         body.attach(Box::new(finish::Uploading(Arc::clone(exchange))));
+        if let Some(hold) = exchange.hold() {
+            body.hold(Arc::clone(hold));
+        }
     }
     body
 }

@@ -137,6 +137,7 @@ fn want(flight: &Flight) -> Want {
 fn hand_over(flight: &mut Flight, mut lease: Lease, mut request: Request<Body>) -> OnWire {
     wire::dress(&mut request, lease.is_h2(), flight.pool().destination().tls.is_some());
     flight.sending(lease.reused);
+    lease.listen(flight.exchange());
     let sending = lease.send(request);
     OnWire { lease, sending }
 }

@@ -5,6 +5,7 @@
 //! said which it is, one dial is in flight and the others wait for its answer. The lock is this worker's alone
 //! and never held across an await.
 
+mod ear;
 mod h1;
 mod h2;
 mod lease;

@@ -28,6 +28,11 @@ pub(super) struct Leave {
 }
 
 impl Leave {
+    /// Interim responses wait to be written: once they are, the connection's task is woken.
+    pub(super) fn is_behind(&self) -> bool {
+        self.edge.0.pulse.has_interims()
+    }
+
     /// A response from below goes to the client.
     pub(super) fn answered(self, mut response: Response<Body>) -> Response<Body> {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -35,6 +40,11 @@ impl Leave {
         }
         self.exchange.answered(response.status().as_u16(), None, None);
         *response.version_mut() = Version::HTTP_11;
+        // RFC 9110 section 10.1.1: the client may send the body all the same, or not. Nobody could tell it from a request.
+        let forgone = self.exchange.hold().is_some_and(|hold| hold.forgo());
+        if forgone && self.exchange.head.version != Version::HTTP_2 {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         self.watch.attach(&mut response);
         response
     }
@@ -44,6 +54,9 @@ impl Leave {
         let head = &self.exchange.head;
         let mut response = problem::response(&error, head, Form::accepted(self.accept.as_ref()));
         self.exchange.answered(response.status().as_u16(), Some(error.kind), Some(clock::now()));
+        if let Some(hold) = self.exchange.hold() {
+            hold.forgo();
+        }
         if error.kind == ErrorKind::Internal {
             tracing::error!(id = format_args!("{:016x}", head.id), %error, "internal error");
         } else {
@@ -102,7 +115,7 @@ impl Finish for Uploading {
         match end {
             End::Complete => self.0.set_upload(Upload::Done),
             End::Failed(_) => self.0.set_upload(Upload::Broken),
-            End::Dropped => {}
+            End::Dropped => self.0.unread(),
         }
     }
 }

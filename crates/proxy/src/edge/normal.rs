@@ -6,6 +6,7 @@
 use bytes::Bytes;
 use exchange::headers::{self, Look, Seen, Stripped};
 use exchange::{Authority, Door, Error, ErrorKind, Head};
+use http::header::Entry;
 use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Uri, Version, header};
@@ -13,9 +14,12 @@ use hyper::body::{Body as _, Incoming};
 use parking_lot::Mutex;
 use policy::Tick;
 
-use crate::listener::conn::Entry;
+use crate::listener::conn;
 use crate::snapshot::End;
 use crate::stack::Site;
+
+/// The only expectation.
+const CONTINUE: &[u8] = b"100-continue";
 
 /// What came of it.
 pub(super) struct Normal {
@@ -26,11 +30,13 @@ pub(super) struct Normal {
     pub refused: Option<Error>,
     /// The route that `/r/<name>/` named.
     pub named: Option<usize>,
+    /// The client waits for a 100 before it sends its body.
+    pub expects: bool,
 }
 
 /// Where the request came in.
 pub(super) struct From<'a> {
-    pub entry: &'a Entry,
+    pub entry: &'a conn::Entry,
     pub site: &'a Site,
     pub known: &'a Known,
 }
@@ -73,15 +79,19 @@ pub(super) fn of(parts: &mut Parts, body: &Incoming, from: &From<'_>, id: u64, n
     let look = Look::at(&parts.headers);
     let (seen, accept) = (look.seen, look.accept.cloned());
     let mut named = None;
-    let refused = authorities(parts, &look, from.known)
-        .and_then(|said| read(parts, body, said, seen, from, &mut head, &mut named))
-        .err();
-    Normal { head, accept, refused, named }
+    let read = authorities(parts, &look, from.known)
+        .and_then(|said| read(parts, body, said, seen, from, &mut head, &mut named));
+    let (expects, refused) = match read {
+        Ok(expects) => (expects, None),
+        Err(error) => (false, Some(error)),
+    };
+    Normal { head, accept, refused, named, expects }
 }
 
 /// The target's authority, the `Host` if it differs from it, and whether it is the very same text.
 type Said = (Option<Authority>, Option<Authority>, bool);
 
+/// Returns whether the client waits for a 100.
 fn read(
     parts: &mut Parts,
     body: &Incoming,
@@ -90,7 +100,7 @@ fn read(
     from: &From<'_>,
     head: &mut Head,
     named: &mut Option<usize>,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let From { entry, site, .. } = from;
     let (written, host, fits) = said;
     target(parts, written, host, entry, site, head, named)?;
@@ -105,9 +115,7 @@ fn read(
         framing(parts)?;
     }
     let said = headers::strip(&mut parts.headers, seen);
-    if seen.expect() {
-        parts.headers.remove(header::EXPECT);
-    }
+    let expects = seen.expect() && expectation(parts, body)?;
     if head.version == Version::HTTP_2 {
         crumbs(parts);
     }
@@ -116,7 +124,7 @@ fn read(
         let fits = fits && head.door == Door::Forward;
         rewrite(parts, head, fits)?;
     }
-    Ok(())
+    Ok(expects)
 }
 
 /// The authority in the target, and the one `Host`, both strictly read. HTTP/1.1 must have a `Host`; HTTP/1.0 and
@@ -141,7 +149,7 @@ fn target(
     parts: &Parts,
     written: Option<Authority>,
     host: Option<Authority>,
-    entry: &Entry,
+    entry: &conn::Entry,
     site: &Site,
     head: &mut Head,
     named: &mut Option<usize>,
@@ -232,6 +240,22 @@ fn framing(parts: &mut Parts) -> Result<(), Error> {
     }
     parts.headers.remove(header::CONTENT_LENGTH);
     Ok(())
+}
+
+/// RFC 9110 section 10.1.1: `100-continue` is the only expectation there is. From HTTP/1.0 it is ignored, and without a
+/// body there is nothing to wait for.
+fn expectation(parts: &mut Parts, body: &Incoming) -> Result<bool, Error> {
+    let Entry::Occupied(said) = parts.headers.entry(header::EXPECT) else { return Ok(false) };
+    if parts.version != Version::HTTP_10 && !said.iter().all(|value| value.as_bytes().eq_ignore_ascii_case(CONTINUE)) {
+        return Err(
+            Error::new(ErrorKind::Expectation).with_detail("the only expectation that can be met is 100-continue")
+        );
+    }
+    let expects = parts.version != Version::HTTP_10 && !body.is_end_stream();
+    if !expects {
+        said.remove_entry_mult();
+    }
+    Ok(expects)
 }
 
 /// RFC 9113 section 8.2.3: the fields into which HTTP/2 splits a `Cookie` are one again before anything else sees it.

@@ -11,10 +11,10 @@ use exchange::{Authority, Client, Io};
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use telemetry::metrics::{Proto, Rejection, Side};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Sleep;
 
-use super::drain::Mode;
+use super::drain::{Drain, Mode};
 use super::io::Timed;
 use super::pulse::{Order, Phase, Pulse};
 use super::sniff::{self, Spoken};
@@ -35,6 +35,11 @@ const RESETS: usize = 32;
 pub(super) const QUIET: Duration = Duration::from_millis(100);
 /// For the last words to a client that is cut off.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// For a client to stop an upload whose answer it has: in all, and without a byte.
+const LINGER: Duration = Duration::from_secs(30);
+const LINGER_SILENCE: Duration = Duration::from_secs(5);
+const LINGER_BUFFER: usize = 16 * 1024;
 
 /// How a connection came to be.
 #[derive(Clone, Debug)]
@@ -108,6 +113,11 @@ async fn http1(io: Io, entry: Entry, worker: Arc<Worker>) {
     let mut connection =
         builder.serve_connection(TokioIo::new(Timed::new(io, Arc::clone(&pulse))), edge).with_upgrades();
     match watched(&mut connection, &pulse).await {
+        Watched::Ended(Ok(())) if pulse.is_unread() => {
+            if let Some(parts) = connection.into_parts() {
+                linger(parts.io.into_inner().into_inner(), worker.drain()).await;
+            }
+        }
         Watched::Ended(ended) => ended.unwrap_or_else(|error| note(&worker, &error)),
         Watched::Overstayed if pulse.phase() == Phase::Head => {
             worker.stats().connection_rejected(Rejection::ClientTimeout);
@@ -172,6 +182,7 @@ async fn watched<C: Graceful>(connection: &mut C, pulse: &Pulse) -> Watched {
     let mut known = Order::None;
     let mut quiet: Option<Pin<Box<Sleep>>> = None;
     poll_fn(|cx| {
+        pulse.listen(cx);
         loop {
             if let Poll::Ready(ended) = connection.poll_end(cx) {
                 return Poll::Ready(Watched::Ended(ended));
@@ -183,7 +194,7 @@ async fn watched<C: Graceful>(connection: &mut C, pulse: &Pulse) -> Watched {
                 quiet = None;
                 continue;
             }
-            match pulse.poll_order(known, cx) {
+            match pulse.poll_order(known) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Order::Overstayed) if pulse.phase() == Phase::Busy && !pulse.is_stalled() => {
                     pulse.forgive(known);
@@ -232,6 +243,20 @@ impl Graceful for Pin<Box<http2::Connection<TokioIo<Io>, Edge, TokioExecutor>>> 
 
     fn finish(&mut self) {
         self.as_mut().graceful_shutdown();
+    }
+}
+
+/// Reads on after the last answer, into nothing, until the client has it and closes (RFC 9112 section 9.6): a socket
+/// that is closed with bytes unread is reset, and the answer to an upload nobody wanted would be lost with it.
+async fn linger(mut io: Io, mut drain: Drain) {
+    let discarded = async {
+        let mut waste = vec![0; LINGER_BUFFER];
+        while let Ok(Ok(1..)) = tokio::time::timeout(LINGER_SILENCE, io.read(&mut waste)).await {}
+    };
+    tokio::select! {
+        // A client that is still there after that long never reads.
+        _ = tokio::time::timeout(LINGER, discarded) => {}
+        () = drain.reached(Mode::Draining) => {}
     }
 }
 

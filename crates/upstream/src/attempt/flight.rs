@@ -190,10 +190,13 @@ impl Finish for Landing {
     }
 
     fn finish(mut self: Box<Self>, end: End, now: Tick) {
+        let uploaded = self.uploaded.as_ref().is_none_or(|done| done.load(Relaxed));
+        if !uploaded && let Some(lease) = self.lease.take() {
+            lease.close();
+        }
         match end {
             End::Complete => {
-                let uploaded = self.uploaded.as_ref().is_none_or(|done| done.load(Relaxed));
-                if uploaded && let Some(lease) = self.lease.take() {
+                if let Some(lease) = self.lease.take() {
                     lease.give_back(now);
                 }
             }

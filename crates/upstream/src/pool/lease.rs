@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use exchange::Body;
+use exchange::{Body, Exchange};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
@@ -41,6 +41,21 @@ impl Lease {
         matches!(self.connection, Connection::H2(_))
     }
 
+    /// What the upstream says before its final answer is for this exchange, which comes next on the connection.
+    ///
+    /// hyper's HTTP/2 client drops all that comes before a final answer: nobody would hear that a body is wanted, so it
+    /// goes on at once.
+    pub(crate) fn listen(&self, exchange: &Arc<Exchange>) {
+        match &self.connection {
+            Connection::H1(connection) => connection.ear.listen(exchange),
+            Connection::H2(_) => {
+                if let Some(hold) = exchange.hold() {
+                    hold.release();
+                }
+            }
+        }
+    }
+
     /// Sends; the error holds the request if provably none of it was written.
     ///
     /// Boxed here, so that it is moved as a pointer: the future of hyper's has room for the whole request.
@@ -55,6 +70,13 @@ impl Lease {
     pub(crate) fn retire(&self) {
         if let Connection::H2(stream) = &self.connection {
             stream.retire();
+        }
+    }
+
+    /// Closes it after an answer that came before the request was sent whole. An HTTP/2 stream ends with its bodies.
+    pub(crate) fn close(self) {
+        if let Connection::H1(connection) = &self.connection {
+            connection.close();
         }
     }
 
