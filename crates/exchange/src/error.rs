@@ -88,6 +88,7 @@ kinds! {
     ClientTimeout "client_timeout" 408 "http_request_error" "DPE" Never, "the client was too slow";
     Misdirected "misdirected" 421 "http_request_denied" "-" Never, "the inner host differs from the tunnel's";
     UpgradeRefused "upgrade_refused" 400 "http_upgrade_failed" "-" Never, "this upgrade is not relayed";
+    Unsupported "unsupported" 501 "http_request_denied" "-" Never, "this proxy does not do that itself";
     NoRoute "no_route" 404 "destination_not_found" "NR" Never, "no route matches";
     Unauthenticated "unauthenticated" 401 "http_request_denied" "UAEX" Never, "credentials are missing or invalid";
     Forbidden "forbidden" 403 "http_request_denied" "UAEX" Never, "this client may not make this request";

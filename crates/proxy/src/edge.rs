@@ -2,6 +2,7 @@
 
 mod connect;
 mod finish;
+mod hops;
 mod normal;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -52,7 +53,7 @@ impl Edge {
         let on_upgrade = upgrade.then(|| parts.extensions.remove::<OnUpgrade>()).flatten();
         let id = worker.context().random.with(|rng| rng.u64(..));
         let from = normal::From { entry, site, known: &self.0.known };
-        let Normal { head, accept, refused, named } = normal::of(&mut parts, &incoming, &from, id, now);
+        let Normal { head, accept, refused, named, last } = normal::of(&mut parts, &incoming, &from, id, now);
         let exchange = Arc::new(Exchange::new(head, Some(Arc::clone(pulse) as _)));
         let found = match refused {
             Some(error) => Err(error),
@@ -68,6 +69,7 @@ impl Edge {
         let leave = finish::Leave { edge: self.clone(), exchange, accept, on_upgrade, watch, tunnel_idle };
         match found {
             Err(error) => Stage::Over(Some(leave.refused(error))),
+            Ok(_) if last => Stage::Over(Some(leave.answered(hops::options()))),
             Ok(_) if leave.exchange.head.door == Door::Connect => {
                 Stage::Connect(ResponseFuture::new(connect::serve(leave, Arc::clone(site), request)))
             }

@@ -13,6 +13,7 @@ use hyper::body::{Body as _, Incoming};
 use parking_lot::Mutex;
 use policy::Tick;
 
+use super::hops;
 use crate::listener::conn::Entry;
 use crate::snapshot::End;
 use crate::stack::Site;
@@ -26,6 +27,8 @@ pub(super) struct Normal {
     pub refused: Option<Error>,
     /// The route that `/r/<name>/` named.
     pub named: Option<usize>,
+    /// It is answered here.
+    pub last: bool,
 }
 
 /// Where the request came in.
@@ -72,11 +75,13 @@ pub(super) fn of(parts: &mut Parts, body: &Incoming, from: &From<'_>, id: u64, n
     };
     let look = Look::at(&parts.headers);
     let (seen, accept) = (look.seen, look.accept.cloned());
-    let mut named = None;
+    let (mut named, mut last) = (None, false);
     let refused = authorities(parts, &look, from.known)
         .and_then(|said| read(parts, body, said, seen, from, &mut head, &mut named))
+        .and_then(|()| hops::count(parts))
+        .map(|ends| last = ends)
         .err();
-    Normal { head, accept, refused, named }
+    Normal { head, accept, refused, named, last }
 }
 
 /// The target's authority, the `Host` if it differs from it, and whether it is the very same text.
