@@ -1,5 +1,8 @@
 //! Rules of HTTP that bind a proxy, one by one, as they show on the wire.
 
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
 use testkit::{Proxy, Reply, Upstream};
 
 #[tokio::test]
@@ -22,4 +25,38 @@ async fn max_forwards_counts_this_proxy_for_options_and_trace_alone() {
     assert_eq!(get.text(), "upstream");
     let left: Vec<_> = upstream.requests().iter().map(|seen| seen.header("max-forwards").map(str::to_owned)).collect();
     assert_eq!(left, [Some("2".to_owned()), Some("2".into()), Some("3".into()), Some("0".into())]);
+}
+
+#[tokio::test]
+async fn options_of_an_absolute_target_without_a_path_asks_the_server_as_a_whole() {
+    let upstream = Upstream::http(|_| Reply::ok("")).await;
+    let proxy = Proxy::start("");
+    let host = upstream.addr();
+
+    for (target, sent) in [
+        (format!("http://{host}"), "*"),
+        (format!("http://{host}/"), "/"),
+        (format!("http://{host}/?"), "/?"),
+        (format!("http://{host}/x"), "/x"),
+    ] {
+        let mut client = proxy.client().await;
+        client.send(format!("OPTIONS {target} HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
+        assert_eq!(client.response("OPTIONS").await.status, 200);
+        assert_eq!(upstream.requests().last().map(|seen| seen.target.clone()).as_deref(), Some(sent), "{target}");
+    }
+    let mut client = proxy.client().await;
+    client.send(format!("GET http://{host} HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
+    assert_eq!(client.response("GET").await.status, 200);
+    assert_eq!(upstream.requests().last().map(|seen| seen.target.clone()).as_deref(), Some("/"));
+}
+
+#[tokio::test]
+async fn options_of_the_root_stays_one_over_http2() {
+    let upstream = Upstream::http(|_| Reply::ok("")).await;
+    let proxy = Proxy::start(&format!("routes:\n  - match: api.test\n    to: {}\n", upstream.url("")));
+    let request = Request::options("http://api.test/").body(Full::<Bytes>::default()).expect("a request");
+
+    assert_eq!(proxy.h2().await.send(request).await.status, 200);
+
+    assert_eq!(upstream.only().target, "/");
 }

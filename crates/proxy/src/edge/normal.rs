@@ -97,8 +97,13 @@ fn read(
     named: &mut Option<usize>,
 ) -> Result<(), Error> {
     let From { entry, site, .. } = from;
-    let (written, host, fits) = said;
+    let (written, host, mut fits) = said;
     target(parts, written, host, entry, site, head, named)?;
+    if head.method == Method::OPTIONS && head.version != Version::HTTP_2 && names_no_path(&parts.uri) {
+        // RFC 9112 section 3.2.4: asked of the server as a whole.
+        head.path = PathAndQuery::from_static("*");
+        fits = false;
+    }
     // RFC 9110 section 9.3.6 gives it no meaning: taken off, the tunnel would begin somewhere else than the client thinks.
     if head.door == Door::Connect && head.version != Version::HTTP_2 && !body.is_end_stream() {
         return Err(bad("a CONNECT has no body"));
@@ -226,6 +231,15 @@ fn framing(parts: &mut Parts) -> Result<(), Error> {
     let mut codings = parts.headers.get_all(header::TRANSFER_ENCODING).iter();
     let coding = codings.next().map(HeaderValue::as_bytes).unwrap_or_default();
     if codings.next().is_some() || !coding.eq_ignore_ascii_case(b"chunked") {
+/// An absolute target ends with its authority. Its `Uri` has the path `/` all the same; but one that was written stands
+/// right behind the authority in the bytes that both share.
+fn names_no_path(uri: &Uri) -> bool {
+    let (Some(_), Some(authority), Some(path)) = (uri.scheme(), uri.authority(), uri.path_and_query()) else {
+        return false;
+    };
+    path.as_str() == "/" && path.as_str().as_ptr() != authority.as_str().as_bytes().as_ptr_range().end
+}
+
         return Err(bad("Transfer-Encoding is not exactly `chunked`"));
     }
     if parts.version == Version::HTTP_10 {
