@@ -60,3 +60,16 @@ async fn options_of_the_root_stays_one_over_http2() {
 
     assert_eq!(upstream.only().target, "/");
 }
+
+#[tokio::test]
+async fn a_method_of_any_token_is_passed_on() {
+    let upstream = Upstream::http(|seen| Reply::ok(seen.method.as_str())).await;
+    let proxy = Proxy::start("");
+
+    for method in ["M!#$%&'*+-.^_`|~", "UPDATEREDIRECTREF-AND-THEN-SOME", "get"] {
+        assert_eq!(proxy.call(method, &upstream.url("/"), &[], "").await.text(), method);
+    }
+    let mut client = proxy.client().await;
+    client.send("G(T / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    assert_eq!(client.response("GET").await.status, 400);
+}

@@ -11,8 +11,8 @@ use tokio::io::AsyncReadExt;
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Bytes read at once; what is read too early is put back.
 const CHUNK: usize = 1024;
-/// The longest method token that still looks like HTTP.
-const MAX_METHOD: usize = 20;
+/// The longest method token that still looks like HTTP; the longest registered one has 17 bytes.
+const MAX_METHOD: usize = 64;
 
 /// Line ends before a request line that are ignored; a stream of nothing else must not be kept until its time is over.
 const MAX_BLANK: usize = 16;
@@ -108,8 +108,13 @@ fn is_request_line(bytes: &[u8]) -> Option<bool> {
     }
 }
 
+/// RFC 9110 section 5.6.2: what a method may consist of.
 const fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+        )
 }
 
 #[cfg(test)]
@@ -129,6 +134,8 @@ mod tests {
             (&[b'\n'; MAX_BLANK], None),
             (&[b'\n'; MAX_BLANK + 1], Some(Spoken::Unknown)),
             (b"M-SEARCH * ", Some(Spoken::Http1)),
+            (b"M!#$%&'*+.^`|~ / HTTP/1.1\r\n", Some(Spoken::Http1)),
+            (b"(GET) / HTTP/1.1\r\n", Some(Spoken::Unknown)),
             (b"\x16\x03\x01", Some(Spoken::Tls)),
             (b"SSH-2.0-OpenSSH_9.2\r\n", Some(Spoken::Unknown)),
             (b"\x00\x01", Some(Spoken::Unknown)),
