@@ -73,3 +73,27 @@ async fn a_method_of_any_token_is_passed_on() {
     client.send("G(T / HTTP/1.1\r\nHost: x\r\n\r\n").await;
     assert_eq!(client.response("GET").await.status, 400);
 }
+
+#[tokio::test]
+async fn the_number_of_fields_is_limited_over_http2_as_well() {
+    let upstream = Upstream::http(|_| Reply::ok("")).await;
+    let route = format!("routes:\n  - match: api.test\n    to: {}\n", upstream.url(""));
+    let proxy = Proxy::start(&format!("server: {{ max_headers: 20 }}\n{route}"));
+    let request = |fields: usize, crumbs: usize| {
+        let mut request = Request::get("http://api.test/");
+        for index in 0..fields {
+            request = request.header(format!("x-{index}"), "1");
+        }
+        for index in 0..crumbs {
+            request = request.header("cookie", format!("c{index}=1"));
+        }
+        request.body(Full::<Bytes>::default()).expect("a request")
+    };
+    let mut client = proxy.h2().await;
+
+    for (fields, crumbs, status) in [(20, 0, 200), (21, 0, 431), (19, 30, 200), (20, 2, 431)] {
+        let response = client.send(request(fields, crumbs)).await;
+        assert_eq!(response.status, status, "{fields} fields, {crumbs} crumbs: {response:?}");
+    }
+    assert_eq!(upstream.count(), 2);
+}

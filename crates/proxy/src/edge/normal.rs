@@ -120,6 +120,11 @@ fn read(
     }
     if head.version == Version::HTTP_2 {
         crumbs(parts);
+        // hyper's parser sees to it for HTTP/1.
+        let limit = site.snapshot().model.server.max_headers;
+        if parts.headers.len() > limit {
+            return Err(Error::new(ErrorKind::HeaderTooLarge).with_detail(format!("more than {limit} header fields")));
+        }
     }
     upgrade(parts, body, said, head)?;
     if head.door != Door::Connect {
