@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
-use testkit::{Proxy, Reply, Upstream};
+use testkit::{Port, Proxy, Reply, Upstream};
 
 #[tokio::test]
 async fn max_forwards_counts_this_proxy_for_options_and_trace_alone() {
@@ -96,4 +96,33 @@ async fn the_number_of_fields_is_limited_over_http2_as_well() {
         assert_eq!(response.status, status, "{fields} fields, {crumbs} crumbs: {response:?}");
     }
     assert_eq!(upstream.count(), 2);
+}
+
+#[tokio::test]
+async fn a_failure_of_ours_is_a_grpc_status_for_a_grpc_client() {
+    const GRPC: &[(&str, &str)] = &[("content-type", "application/grpc+proto"), ("te", "trailers")];
+    let gone = Port::refused();
+    let garbage = Upstream::raw(|_, mut wire| async move {
+        let _ = wire.send("HTTP/1.1 200 OK\r\n\r\n").await;
+    })
+    .await;
+    let proxy = Proxy::start(&format!(
+        "default: {{ action: deny }}\nroutes:\n  - match: gone.test\n    to: h2c://{}\n  - match: bad.test\n    to: h2c://{}\n",
+        gone.addr(),
+        garbage.addr()
+    ));
+    let mut client = proxy.h2().await;
+
+    for (host, status, reason) in
+        [("gone.test", "14", "connect_refused"), ("nobody.test", "12", "no_route"), ("bad.test", "13", "protocol")]
+    {
+        let response = client.post(&format!("http://{host}/pkg.Svc/Call"), GRPC, b"\0\0\0\0\0").await;
+        assert_eq!((response.status, response.header("grpc-status")), (200, Some(status)), "{response:?}");
+        assert_eq!(response.header("content-type"), Some("application/grpc"));
+        assert!(response.header("grpc-message").is_some_and(|text| text.starts_with(reason)), "{response:?}");
+        assert!(response.header("proxy-status").is_some() && response.body.is_empty());
+        assert_eq!(proxy.metrics().await.sum("attache_requests_total", &[("reason", reason)]), 1.0, "{reason}");
+    }
+    let web = [("content-type", "application/grpc-web+proto")];
+    assert_eq!(client.post("http://gone.test/pkg.Svc/Call", &web, b"").await.status, 502);
 }

@@ -231,11 +231,6 @@ fn prefix(head: &mut Head, site: &Site, named: &mut Option<usize>) -> Result<(),
     Ok(())
 }
 
-/// RFC 9112 section 6.1: `Transfer-Encoding` is exactly `chunked`, never from HTTP/1.0, and beats `Content-Length`.
-fn framing(parts: &mut Parts) -> Result<(), Error> {
-    let mut codings = parts.headers.get_all(header::TRANSFER_ENCODING).iter();
-    let coding = codings.next().map(HeaderValue::as_bytes).unwrap_or_default();
-    if codings.next().is_some() || !coding.eq_ignore_ascii_case(b"chunked") {
 /// An absolute target ends with its authority. Its `Uri` has the path `/` all the same; but one that was written stands
 /// right behind the authority in the bytes that both share.
 fn names_no_path(uri: &Uri) -> bool {
@@ -245,6 +240,11 @@ fn names_no_path(uri: &Uri) -> bool {
     path.as_str() == "/" && path.as_str().as_ptr() != authority.as_str().as_bytes().as_ptr_range().end
 }
 
+/// RFC 9112 section 6.1: `Transfer-Encoding` is exactly `chunked`, never from HTTP/1.0, and beats `Content-Length`.
+fn framing(parts: &mut Parts) -> Result<(), Error> {
+    let mut codings = parts.headers.get_all(header::TRANSFER_ENCODING).iter();
+    let coding = codings.next().map(HeaderValue::as_bytes).unwrap_or_default();
+    if codings.next().is_some() || !coding.eq_ignore_ascii_case(b"chunked") {
         return Err(bad("Transfer-Encoding is not exactly `chunked`"));
     }
     if parts.version == Version::HTTP_10 {
@@ -313,10 +313,13 @@ fn rewrite(parts: &mut Parts, head: &Head, fits: bool) -> Result<(), Error> {
 
 fn is_grpc(parts: &Parts) -> bool {
     parts.version == Version::HTTP_2
-        && parts
-            .headers
-            .get(header::CONTENT_TYPE)
-            .is_some_and(|media| media.as_bytes().starts_with(b"application/grpc"))
+        && parts.method == Method::POST
+        && parts.headers.get(header::CONTENT_TYPE).is_some_and(|media| names_grpc(media.as_bytes()))
+}
+
+/// `application/grpc`, with or without a codec; gRPC-Web is another protocol.
+fn names_grpc(media: &[u8]) -> bool {
+    media.strip_prefix(b"application/grpc").is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
 }
 
 fn authority(text: &str) -> Result<Authority, Error> {
