@@ -1,9 +1,13 @@
 //! Rules of HTTP that bind a proxy, one by one, as they show on the wire.
 
+use std::io::ErrorKind;
+
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
 use testkit::{Port, Proxy, Reply, Upstream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 #[tokio::test]
 async fn max_forwards_counts_this_proxy_for_options_and_trace_alone() {
@@ -125,4 +129,71 @@ async fn a_failure_of_ours_is_a_grpc_status_for_a_grpc_client() {
     }
     let web = [("content-type", "application/grpc-web+proto")];
     assert_eq!(client.post("http://gone.test/pkg.Svc/Call", &web, b"").await.status, 502);
+}
+
+/// CONNECT to any port of a test's.
+const PORTS: &str = "destinations: { connect_ports: [80, 443, \"1024-65535\"] }\n";
+
+/// How reading ended.
+async fn end(io: &mut TcpStream) -> Result<Vec<u8>, ErrorKind> {
+    let mut bytes = Vec::new();
+    let read = testkit::within("the end of a connection", io.read_to_end(&mut bytes)).await;
+    read.map(|_| bytes).map_err(|error| error.kind())
+}
+
+/// A tunnel on a bare socket, with the answer's head read off.
+async fn bare_tunnel(proxy: &Proxy, authority: &str) -> TcpStream {
+    let mut io = TcpStream::connect(proxy.addr()).await.expect("connected");
+    io.write_all(format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n").as_bytes()).await.expect("sent");
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(testkit::within("the head of an answer", io.read_u8()).await.expect("a byte"));
+    }
+    assert!(head.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&head));
+    io
+}
+
+#[tokio::test]
+async fn a_reset_in_a_tunnel_is_a_reset_on_the_other_side_and_an_end_is_an_end() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let authority = listener.local_addr().expect("bound").to_string();
+    let proxy = Proxy::start(PORTS);
+
+    for (resets, expected) in [(true, Err(ErrorKind::ConnectionReset)), (false, Ok(Vec::new()))] {
+        for from_upstream in [true, false] {
+            let mut client = bare_tunnel(&proxy, &authority).await;
+            let (mut upstream, _) = testkit::within("a dial", listener.accept()).await.expect("accepted");
+            client.write_all(b"\0").await.expect("sent");
+            assert_eq!(testkit::within("a byte", upstream.read_u8()).await.expect("a byte"), 0);
+            let (leaving, mut staying) = if from_upstream { (upstream, client) } else { (client, upstream) };
+
+            if resets {
+                leaving.set_zero_linger().expect("linger");
+            }
+            drop(leaving);
+
+            assert_eq!(end(&mut staying).await, expected, "from upstream: {from_upstream}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_reset_passes_through_a_websocket() {
+    let upstream = Upstream::raw(|_, mut wire| async move {
+        let _ = wire.head().await;
+        let _ =
+            wire.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhi").await;
+        let _ = wire.exact(2, &mut Vec::new()).await;
+        wire.io.reset_on_close();
+    })
+    .await;
+    let proxy = Proxy::start("");
+    let mut io = TcpStream::connect(proxy.addr()).await.expect("connected");
+    let head =
+        "Host: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
+    // Two bytes right behind the request, before the switch: they wait in hyper's buffer.
+    io.write_all(format!("GET {} HTTP/1.1\r\n{head}\r\nab", upstream.url("/")).as_bytes()).await.expect("sent");
+
+    assert_eq!(end(&mut io).await, Err(ErrorKind::ConnectionReset));
 }

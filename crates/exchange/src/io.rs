@@ -42,13 +42,24 @@ impl Io {
     /// Puts bytes back in front of what is still to be read.
     #[must_use]
     pub fn rewound(mut self, early: Bytes) -> Self {
-        debug_assert!(self.early.is_empty(), "rewound once");
-        self.early = early;
+        self.early = match (early.is_empty(), self.early.is_empty()) {
+            (true, _) => self.early,
+            (false, true) => early,
+            (false, false) => [early, self.early].concat().into(),
+        };
         self
     }
 
     /// The bare TCP socket, so that TLS can own it; anything else comes back unchanged.
     pub fn into_tcp(self) -> Result<TcpStream, Self> {
+    /// Closing it will be a reset, where what it runs on knows one.
+    pub fn reset_on_close(&self) {
+        if let Some(tcp) = self.tcp() {
+            // A socket that is gone already needs no reset.
+            let _ = tcp.set_zero_linger();
+        }
+    }
+
         match self {
             Self { early, kind: Kind::Tcp(tcp) } if early.is_empty() => Ok(tcp),
             other => Err(other),

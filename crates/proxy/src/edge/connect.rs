@@ -13,7 +13,7 @@ use http::{Request, Response};
 use hyper::upgrade::OnUpgrade;
 
 use super::finish::Leave;
-use crate::bridge::Bridge;
+use crate::bridge::{self, Bridge};
 use crate::listener::conn::{self, Entry};
 use crate::listener::sniff;
 use crate::stack::{Site, Stack};
@@ -72,7 +72,7 @@ fn open(leave: Leave, site: Arc<Site>, client: OnUpgrade, dialed: Option<Respons
     let held = inside.worker.hold();
     tokio::spawn(async move {
         if let Ok(client) = client.await {
-            inside.serve(client.into(), upstream).await;
+            inside.serve(bridge::taken(client), upstream).await;
         }
         drop(held);
     });

@@ -12,7 +12,7 @@ use middleware::observe::Watch;
 use policy::Tick;
 
 use super::Edge;
-use crate::bridge::Bridge;
+use crate::bridge::{self, Bridge};
 
 /// What the edge keeps while the request is below.
 pub(super) struct Leave {
@@ -81,7 +81,8 @@ impl Leave {
         tokio::spawn(async move {
             if let (Ok(client), Ok(upstream)) = (client.await, upstream.await) {
                 let open = worker.stats().tunnel();
-                let bridge = Bridge { client: client.into(), upstream: upstream.into(), exchange, open, owed, idle };
+                let (client, upstream) = (bridge::taken(client), bridge::taken(upstream));
+                let bridge = Bridge { client, upstream, exchange, open, owed, idle };
                 bridge.run(worker.drain()).await;
             }
             drop(held);
