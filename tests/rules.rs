@@ -197,3 +197,17 @@ async fn a_reset_passes_through_a_websocket() {
 
     assert_eq!(end(&mut io).await, Err(ErrorKind::ConnectionReset));
 }
+
+#[tokio::test]
+async fn plain_http_in_a_tunnel_uses_the_connection_that_was_dialed() {
+    let upstream = Upstream::http(|_| Reply::ok("one")).await;
+    let proxy = Proxy::start(PORTS);
+    let authority = upstream.addr().to_string();
+    let mut client = proxy.client().await.tunnel(&authority).await;
+
+    for _ in 0..2 {
+        assert_eq!(client.call("GET", "/", &[&format!("Host: {authority}")], "").await.text(), "one");
+    }
+
+    assert_eq!((upstream.connections(), upstream.count()), (1, 2));
+}

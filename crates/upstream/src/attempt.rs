@@ -211,6 +211,6 @@ async fn dial(
 async fn tunnel(flight: &mut Flight) -> Result<Answer, Error> {
     let io = flight.pool().connect(Flavour::H1, flight.connect_timeout()).await?.io;
     let mut response = Response::new(Body::empty());
-    response.extensions_mut().insert(Tunnel::new(io));
+    response.extensions_mut().insert(Tunnel::new(io, Arc::clone(flight.pool()) as _));
     Ok(Answer { response, lease: None, uploaded: None, now: clock::now() })
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::BytesMut;
 use exchange::{Authority, Client, Io};
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -45,6 +44,15 @@ pub struct Entry {
     pub tunnel: Option<Authority>,
 }
 
+/// Plain HTTP inside a tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inside {
+    /// HTTP/1.x.
+    Http1,
+    /// HTTP/2 by prior knowledge.
+    Http2,
+}
+
 /// Serves a connection from its first byte to its end.
 pub async fn serve(io: Io, entry: Entry, worker: Arc<Worker>) {
     let limits = worker.limits();
@@ -68,21 +76,12 @@ pub async fn serve(io: Io, entry: Entry, worker: Arc<Worker>) {
     }
 }
 
-/// What is inside a tunnel, if it is plain HTTP; else the io and what was read of it.
-pub async fn serve_tunnel(
-    mut io: Io,
-    entry: Entry,
-    worker: Arc<Worker>,
-    within: Duration,
-) -> Result<(), (Io, BytesMut)> {
-    let mut early = BytesMut::new();
-    let spoken = tokio::time::timeout(within, sniff::peek(&mut io, &mut early)).await;
+/// Serves plain HTTP inside a tunnel, once its first bytes told which.
+pub async fn serve_inside(spoken: Inside, io: Io, entry: Entry, worker: Arc<Worker>) {
     match spoken {
-        Ok(Ok(Some(Spoken::Http1))) => http1(sniff::rewound(io, early.freeze()), entry, worker).await,
-        Ok(Ok(Some(Spoken::Http2))) => http2(sniff::rewound(io, early.freeze()), entry, worker).await,
-        _ => return Err((io, early)),
+        Inside::Http1 => http1(io, entry, worker).await,
+        Inside::Http2 => http2(io, entry, worker).await,
     }
-    Ok(())
 }
 
 async fn http1(io: Io, entry: Entry, worker: Arc<Worker>) {

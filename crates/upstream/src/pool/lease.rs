@@ -51,6 +51,14 @@ impl Lease {
         }
     }
 
+    /// Waits until it takes a request; `false`: it has closed.
+    pub(super) async fn ready(&mut self) -> bool {
+        match &mut self.connection {
+            Connection::H1(connection) => connection.sender.ready().await.is_ok(),
+            Connection::H2(stream) => stream.sender.ready().await.is_ok(),
+        }
+    }
+
     /// No new request goes onto this connection.
     pub(crate) fn retire(&self) {
         if let Connection::H2(stream) = &self.connection {
