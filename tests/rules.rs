@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
-use testkit::{Port, Proxy, Reply, Upstream};
+use testkit::{Certs, Port, Proxy, Reply, Upstream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -210,4 +210,33 @@ async fn plain_http_in_a_tunnel_uses_the_connection_that_was_dialed() {
     }
 
     assert_eq!((upstream.connections(), upstream.count()), (1, 2));
+}
+
+#[tokio::test]
+async fn a_tls_name_that_is_not_the_tunnels_is_misdirected() {
+    let certs = Certs::default();
+    let upstream = Upstream::tls(certs.server("secret.test", &[]), |_| Reply::ok("inside")).await;
+    let port = upstream.port();
+    let proxy = Proxy::start(&format!("{PORTS}resolve: {{ secret.test: 127.0.0.1, front.test: 127.0.0.1 }}\n"));
+
+    // Names are the same in any case; an address has no name to differ from.
+    for authority in [format!("Secret.Test:{port}"), format!("127.0.0.1:{port}")] {
+        let tunnel = proxy.client().await.tunnel(&authority).await;
+        let mut client = tunnel.tls(certs.client(&[]), "secret.test").await;
+        assert_eq!(client.call("GET", "/", &["Host: secret.test"], "").await.text(), "inside", "{authority}");
+    }
+    let hello = certs.hello("secret.test");
+    for pieces in [1, 2, hello.len()] {
+        let mut client = proxy.client().await.tunnel(&format!("front.test:{port}")).await;
+        for piece in hello.chunks(hello.len().div_ceil(pieces)) {
+            client.send(piece).await;
+        }
+        // A fatal alert: unrecognized_name.
+        assert_eq!(client.rest().await, b"\x15\x03\x03\0\x02\x02\x70", "in {pieces} pieces");
+    }
+
+    assert_eq!(upstream.count(), 2);
+    let log = proxy.finish();
+    let reasons: Vec<_> = log.iter().filter(|line| line["reason"] == "misdirected").collect();
+    assert_eq!(reasons.len(), 3, "{log:?}");
 }

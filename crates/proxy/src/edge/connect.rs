@@ -2,7 +2,8 @@
 //!
 //! To port 80 the answer comes first and every request inside dials for itself. To any other port the dial comes
 //! first, so that a failure is a clear status; plain HTTP inside is then recognised by its first bytes, and anything
-//! else, or silence for 300 ms (server-first protocols), is carried as it is.
+//! else, or silence for 300 ms (server-first protocols), is carried as it is. TLS for another name than the tunnel's is
+//! not: allow rules looked at the tunnel's.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use tokio::time::timeout;
 use super::finish::Leave;
 use crate::bridge::{self, Bridge};
 use crate::listener::conn::{self, Entry};
+use crate::listener::hello;
 use crate::listener::sniff::{self, Spoken};
 use crate::stack::{Site, Stack};
 use crate::worker::Worker;
@@ -94,11 +96,15 @@ struct Inside {
 impl Inside {
     async fn serve(self, mut client: Io, dialed: Option<Tunnel>) {
         let worker = Arc::clone(&self.worker);
-        let within = if dialed.is_some() { SNIFF } else { worker.limits().first_byte };
+        let first_byte = worker.limits().first_byte;
+        let within = if dialed.is_some() { SNIFF } else { first_byte };
         let mut early = BytesMut::new();
         let spoken = match timeout(within, sniff::peek(&mut client, &mut early)).await {
             Ok(Ok(Some(Spoken::Http1))) => Some(conn::Inside::Http1),
             Ok(Ok(Some(Spoken::Http2))) => Some(conn::Inside::Http2),
+            Ok(Ok(Some(Spoken::Tls))) if is_misdirected(&self.exchange, &mut client, &mut early, first_byte).await => {
+                return conn::refuse_name(client).await;
+            }
             _ => None,
         };
         let client = sniff::rewound(client, early.freeze());
@@ -146,4 +152,16 @@ impl Inside {
             }
         }
     }
+}
+
+/// The TLS inside asks for another name than the tunnel's. What is not said in time, or not readably, is carried.
+async fn is_misdirected(exchange: &Exchange, client: &mut Io, early: &mut BytesMut, within: Duration) -> bool {
+    let authority = &exchange.head.authority;
+    let Ok(Ok(Some(name))) = timeout(within, hello::name(client, early)).await else { return false };
+    let differs = hello::differs(&name, authority.host());
+    if differs {
+        exchange.set_reason(ErrorKind::Misdirected);
+        tracing::debug!(%name, tunnel = %authority, "tunnel: tls for another name");
+    }
+    differs
 }

@@ -84,6 +84,11 @@ pub async fn serve_inside(spoken: Inside, io: Io, entry: Entry, worker: Arc<Work
     }
 }
 
+/// Tells a TLS client inside a tunnel that nobody has this name here.
+pub async fn refuse_name(io: Io) {
+    say(io, NO_SUCH_NAME).await;
+}
+
 async fn http1(io: Io, entry: Entry, worker: Arc<Worker>) {
     let open = worker.stats().connection(Side::Client, Proto::H1);
     let limits = worker.limits();
@@ -260,3 +265,5 @@ const NOT_HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\nproxy-status: attache; err
 content-type: text/plain\r\nconnection: close\r\ncontent-length: 42\r\n\r\nThis is an HTTP proxy; that was not HTTP.\n";
 /// A TLS alert (fatal, unrecognized_name would be a lie): handshake_failure.
 const TLS_HERE: &[u8] = &[0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 0x28];
+/// A TLS alert: unrecognized_name (RFC 6066 section 3).
+const NO_SUCH_NAME: &[u8] = &[0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x70];
