@@ -5,7 +5,8 @@ use std::io::ErrorKind;
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
-use testkit::{Certs, Port, Proxy, Reply, Upstream};
+use testkit::upstream::Then;
+use testkit::{Certs, End, Port, Proxy, Reply, Upstream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -239,4 +240,76 @@ async fn a_tls_name_that_is_not_the_tunnels_is_misdirected() {
     let log = proxy.finish();
     let reasons: Vec<_> = log.iter().filter(|line| line["reason"] == "misdirected").collect();
     assert_eq!(reasons.len(), 3, "{log:?}");
+}
+
+#[tokio::test]
+async fn a_target_has_one_of_the_four_forms_for_its_method() {
+    let upstream = Upstream::http(|_| Reply::ok("")).await;
+    let proxy = Proxy::start("");
+    let host = upstream.addr();
+
+    for target in [
+        format!("http://{host}#@other.test/t"),
+        format!("http://{host}#"),
+        host.to_string(),
+        "localhost".to_owned(),
+        "*".to_owned(),
+        format!("ftp://{host}/"),
+    ] {
+        let mut client = proxy.client().await;
+        client.send(format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
+        let response = client.response("GET").await;
+        assert_eq!((response.status, response.reason().as_str()), (400, "bad_request"), "{target}");
+    }
+    assert_eq!(upstream.count(), 0);
+}
+
+/// SETTINGS, then HEADERS with END_STREAM and END_HEADERS; each field is a literal without an index.
+fn h2_request(fields: &[(&str, &str)]) -> Vec<u8> {
+    let mut block = Vec::new();
+    for (name, value) in fields {
+        block.push(0);
+        for text in [name, value] {
+            block.push(u8::try_from(text.len()).expect("short"));
+            block.extend_from_slice(text.as_bytes());
+        }
+    }
+    let length = u8::try_from(block.len()).expect("short");
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    [&preface[..], &[0, 0, length, 1, 5, 0, 0, 0, 1], &block].concat()
+}
+
+#[tokio::test]
+async fn a_malformed_head_of_http2_goes_no_further() {
+    let upstream = Upstream::http(|_| Reply::ok("")).await;
+    let proxy = Proxy::start(&format!("routes:\n  - match: api.test\n    to: {}\n", upstream.url("")));
+
+    for (scheme, path, name, is_fine) in [
+        ("http", "/a", "x-a", true),
+        ("https", "/a", "x-a", true),
+        ("http", "*", "x-a", false),
+        ("http", "?a=b", "x-a", false),
+        ("", "/a", "x-a", false),
+        ("1http", "/a", "x-a", false),
+        ("http", "/a", "x\"a", false),
+    ] {
+        let fields =
+            [(":method", "GET"), (":scheme", scheme), (":path", path), (":authority", "api.test"), (name, "1")];
+        let before = upstream.count();
+        let mut client = proxy.client().await;
+        client.send(h2_request(&fields)).await;
+        // The answer's HEADERS, which begin with an indexed `:status`, or a reset of the stream.
+        let status = loop {
+            let frame = client.bytes(9).await;
+            let payload = client.bytes(u32::from_be_bytes([0, frame[0], frame[1], frame[2]]) as usize).await;
+            match frame[3] {
+                1 => break payload[0],
+                3 | 7 => break 0,
+                _ => {}
+            }
+        };
+        let expected: &[u8] = if is_fine { &[0x88] } else { &[0x8c, 0] };
+        assert!(expected.contains(&status), "{fields:?}: {status:x}");
+        assert_eq!(upstream.count() - before, usize::from(is_fine), "{fields:?}");
+    }
 }

@@ -97,13 +97,9 @@ fn read(
     named: &mut Option<usize>,
 ) -> Result<(), Error> {
     let From { entry, site, .. } = from;
-    let (written, host, mut fits) = said;
+    let (written, host, fits) = said;
     target(parts, written, host, entry, site, head, named)?;
-    if head.method == Method::OPTIONS && head.version != Version::HTTP_2 && names_no_path(&parts.uri) {
-        // RFC 9112 section 3.2.4: asked of the server as a whole.
-        head.path = PathAndQuery::from_static("*");
-        fits = false;
-    }
+    let fits = form(parts, head)? && fits;
     // RFC 9110 section 9.3.6 gives it no meaning: taken off, the tunnel would begin somewhere else than the client thinks.
     if head.door == Door::Connect && head.version != Version::HTTP_2 && !body.is_end_stream() {
         return Err(bad("a CONNECT has no body"));
@@ -120,7 +116,10 @@ fn read(
     }
     if head.version == Version::HTTP_2 {
         crumbs(parts);
-        // hyper's parser sees to it for HTTP/1.
+        // hyper's parser sees to both for HTTP/1.
+        if parts.headers.keys().any(|name| name.as_str().contains('"')) {
+            return Err(bad("a field's name is not a token"));
+        }
         let limit = site.snapshot().model.server.max_headers;
         if parts.headers.len() > limit {
             return Err(Error::new(ErrorKind::HeaderTooLarge).with_detail(format!("more than {limit} header fields")));
@@ -179,12 +178,15 @@ fn target(
         return Err(bad("the Host field differs from :authority"));
     }
     let absolute = parts.uri.scheme().is_some() && !h2;
-    if absolute {
-        head.tls = match parts.uri.scheme() {
+    if absolute || h2 {
+        let tls = match parts.uri.scheme() {
             Some(scheme) if *scheme == Scheme::HTTP => false,
             Some(scheme) if *scheme == Scheme::HTTPS => true,
             _ => return Err(bad("the scheme of the target is neither http nor https")),
         };
+        head.tls = tls && absolute;
+    } else if written.is_some() {
+        return Err(bad("a target of host and port alone is for CONNECT"));
     }
     let said = written.or(host).ok_or_else(|| bad("there is no Host field to route by"))?;
     if let Some(outer) = &entry.tunnel {
@@ -229,6 +231,33 @@ fn prefix(head: &mut Head, site: &Site, named: &mut Option<usize>) -> Result<(),
     }
     *named = Some(index);
     Ok(())
+}
+
+/// What of a target its path alone can tell: where it must begin (RFC 9112 section 3.2, RFC 9113 section 8.3.1), and what
+/// an absolute one without a path means. `false`: the path is no longer what was written.
+fn form(parts: &Parts, head: &mut Head) -> Result<bool, Error> {
+    let h1 = head.version != Version::HTTP_2;
+    if head.door == Door::Connect {
+        return Ok(true);
+    }
+    match head.path.as_str().as_bytes() {
+        [b'/'] if h1 && names_no_path(&parts.uri) => {
+            // The `Uri` fills in a slash only where there is nothing at all.
+            if parts.uri.path_and_query().is_none_or(|path| *path != PathAndQuery::from_static("/")) {
+                return Err(bad("a target has no fragment"));
+            }
+            if head.method == Method::OPTIONS {
+                // RFC 9112 section 3.2.4: asked of the server as a whole.
+                head.path = PathAndQuery::from_static("*");
+                return Ok(false);
+            }
+            Ok(true)
+        }
+        [b'/', ..] => Ok(true),
+        [b'*'] if head.method == Method::OPTIONS => Ok(true),
+        [b'?', ..] if h1 && parts.uri.scheme().is_some() => Ok(true),
+        _ => Err(bad("the target is neither a path nor the `*` of an OPTIONS")),
+    }
 }
 
 /// An absolute target ends with its authority. Its `Uri` has the path `/` all the same; but one that was written stands
