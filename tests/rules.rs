@@ -313,3 +313,18 @@ async fn a_malformed_head_of_http2_goes_no_further() {
         assert_eq!(upstream.count() - before, usize::from(is_fine), "{fields:?}");
     }
 }
+
+#[tokio::test]
+async fn a_chunked_body_of_a_get_is_not_lost() {
+    let upstream = Upstream::http(|_| Reply::ok("")).await;
+    let proxy = Proxy::start("");
+    let mut client = proxy.client().await;
+
+    for method in ["GET", "HEAD", "DELETE"] {
+        let head = format!("{method} {} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", upstream.url("/"));
+        client.send(format!("{head}5\r\nhello\r\n0\r\n\r\n")).await;
+        assert_eq!(client.response(method).await.status, 200);
+        let seen = upstream.requests().pop().expect("a request");
+        assert_eq!((seen.method.as_str(), seen.body.as_slice(), seen.whole), (method, &b"hello"[..], true));
+    }
+}

@@ -5,6 +5,7 @@ use exchange::headers::{self, Seen};
 use exchange::{Body, Error, ErrorKind, Sent};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Response, Uri, Version, header};
+use http_body::Body as _;
 
 /// Gives the request the form of the connection: origin-form and `Host`, or `:scheme`, `:authority` and no `Host`.
 ///
@@ -15,6 +16,13 @@ pub(super) fn dress(request: &mut Request<Body>, h2: bool, tls: bool) {
 
 fn dress_h1(request: &mut Request<Body>) {
     *request.version_mut() = Version::HTTP_11;
+    // Without the field hyper drops a body of unknown length, since these rarely have one.
+    if matches!(*request.method(), Method::GET | Method::HEAD)
+        && !request.body().is_end_stream()
+        && request.body().size_hint().exact().is_none()
+    {
+        request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
     if request.uri().scheme().is_none() {
         return;
     }
