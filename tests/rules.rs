@@ -328,3 +328,66 @@ async fn a_chunked_body_of_a_get_is_not_lost() {
         assert_eq!((seen.method.as_str(), seen.body.as_slice(), seen.whole), (method, &b"hello"[..], true));
     }
 }
+
+#[tokio::test]
+async fn what_a_request_hides_behind_its_last_chunk_is_not_swallowed() {
+    let upstream = Upstream::http(|_| Reply::ok("")).await;
+    let proxy = Proxy::start("");
+    let head = format!(
+        "POST {} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n",
+        upstream.url("/")
+    );
+    let hidden = format!("GET {} HTTP/1.1\r\nHost: x\r\n\r\n", upstream.url("/hidden"));
+
+    let mut client = proxy.client().await;
+    client.send(format!("{head}\n{hidden}")).await;
+    assert_eq!(client.response("POST").await.status, 400);
+    assert_eq!(client.rest().await, b"");
+    // Behind a trailer nobody can tell: what follows is not answered, and the client knows it.
+    let mut client = proxy.client().await;
+    client.send(format!("{head}X-Sum: 1\r\n\n{hidden}")).await;
+    assert_eq!(client.response("POST").await.header("connection"), Some("close"));
+    assert_eq!(client.rest().await, b"");
+    // An answer that comes before the end of such a body.
+    let early = Upstream::early(|_| Reply::ok("early")).await;
+    let mut client = proxy.client().await;
+    client.send(format!("POST {} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", early.url("/"))).await;
+    assert_eq!(client.response("POST").await.header("connection"), Some("close"));
+
+    assert!(upstream.requests().iter().all(|seen| seen.target == "/"));
+}
+
+#[tokio::test]
+async fn what_an_upstream_hides_behind_its_last_chunk_is_no_answer() {
+    const HIDDEN: &str = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n";
+    let upstream = Upstream::http(|seen| {
+        let trailer = if seen.target == "/trailer" { "X-Sum: 1\r\n" } else { "" };
+        let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n";
+        Reply::raw(format!("{chunked}{trailer}\n{HIDDEN}"))
+    })
+    .await;
+    let proxy = Proxy::start("");
+    let mut client = proxy.client().await;
+
+    let trailer = client.get(&upstream.url("/trailer")).await;
+    let after = client.get(&upstream.url("/")).await;
+
+    assert_eq!((trailer.text().as_str(), trailer.end), ("hello", End::Whole));
+    assert_eq!((after.text().as_str(), after.end), ("hello", End::Cut));
+    assert_eq!(upstream.connections(), 2, "the first one's end was doubtful");
+}
+
+#[tokio::test]
+async fn trailers_that_would_change_the_message_are_dropped() {
+    let upstream = Upstream::h2c(|_| {
+        let reply = Reply::chunked(&["a"]).trailer("set-cookie", "a=1").trailer("content-type", "text/html");
+        reply.trailer("via", "1.1 x").trailer("x-sum", "2")
+    })
+    .await;
+    let proxy = Proxy::start(&format!("routes:\n  - match: api.test\n    to: h2c://{}\n", upstream.addr()));
+
+    let response = proxy.h2().await.get("http://api.test/").await;
+
+    assert_eq!((response.text().as_str(), response.end), ("a", End::Whole));
+    assert_eq!(response.trailers, [("x-sum".to_owned(), "2".to_owned())]);
+}

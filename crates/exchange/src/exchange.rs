@@ -126,6 +126,7 @@ pub struct Exchange {
     retry_denied: OnceLock<&'static str>,
     breaker: AtomicU8,
     waited: AtomicBool,
+    doubtful: AtomicBool,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
     attempts: Mutex<SmallVec<[Attempt; 1]>>,
@@ -148,6 +149,7 @@ impl Exchange {
             retry_denied: OnceLock::new(),
             breaker: AtomicU8::new(NONE),
             waited: AtomicBool::new(false),
+            doubtful: AtomicBool::new(false),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
             attempts: Mutex::new(SmallVec::new()),
@@ -243,6 +245,17 @@ impl Exchange {
             1 => Upload::Running,
             _ => Upload::Broken,
         }
+    }
+
+    /// Notes whether the client's body is chunked and not (yet) known to have ended where a stricter reader sees its end:
+    /// hyper takes up to an empty line for trailers whatever follows the last chunk.
+    pub fn set_doubtful(&self, doubtful: bool) {
+        self.doubtful.store(doubtful, Relaxed);
+    }
+
+    /// What follows the client's body may not be what it seems.
+    pub fn is_doubtful(&self) -> bool {
+        self.doubtful.load(Relaxed)
     }
 
     /// Notes why no (further) retry was made; the first one stays.

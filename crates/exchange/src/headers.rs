@@ -178,6 +178,24 @@ pub fn strip(headers: &mut HeaderMap, seen: Seen) -> Stripped {
     said
 }
 
+/// Takes out of a trailer section what must not come this late (RFC 9110 section 6.5.1): fields that frame or route the
+/// message, that authenticate, that say what the content is, and those of the connection. Whoever merges trailers
+/// into the head would believe them.
+pub fn strip_trailers(trailers: &mut HeaderMap) {
+    let names: SmallVec<[HeaderName; 8]> = trailers.keys().filter(|name| is_for_heads(name)).cloned().collect();
+    for name in names {
+        trailers.remove(name);
+    }
+}
+
+fn is_for_heads(name: &HeaderName) -> bool {
+    use header::*;
+    Seen::bit(name) != 0
+        || [CONTENT_LENGTH, HOST, TRAILER, MAX_FORWARDS].contains(name)
+        || [AUTHORIZATION, WWW_AUTHENTICATE, COOKIE, SET_COOKIE].contains(name)
+        || [CONTENT_TYPE, CONTENT_ENCODING, CONTENT_RANGE, CACHE_CONTROL, RANGE, LOCATION].contains(name)
+}
+
 /// `Connection` is the usual `keep-alive` or `close` alone.
 fn names_nothing(headers: &HeaderMap) -> bool {
     let usual = headers.get(header::CONNECTION).is_some_and(|value| {
@@ -281,6 +299,28 @@ mod tests {
         assert!(strip(&mut map(&[("connection", "Upgrade"), ("upgrade", "WebSocket")])).websocket);
         assert!(!strip(&mut map(&[("upgrade", "websocket")])).websocket);
         assert!(!strip(&mut map(&[("connection", "upgrade"), ("upgrade", "websocket, h2c")])).websocket);
+    }
+
+    #[test]
+    fn trailers_neither_frame_nor_route_nor_authenticate() {
+        let mut trailers = map(&[
+            ("transfer-encoding", "chunked"),
+            ("content-length", "1"),
+            ("host", "a"),
+            ("via", "1.1 x"),
+            ("authorization", "b"),
+            ("proxy-authorization", "b"),
+            ("set-cookie", "c=1"),
+            ("set-cookie", "d=1"),
+            ("content-type", "text/html"),
+            ("connection", "x-sum"),
+            ("x-sum", "1"),
+            ("grpc-status", "0"),
+        ]);
+
+        strip_trailers(&mut trailers);
+
+        assert_eq!(trailers, map(&[("x-sum", "1"), ("grpc-status", "0")]));
     }
 
     #[test]

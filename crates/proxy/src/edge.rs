@@ -145,14 +145,16 @@ fn find(site: &Site, head: &Head, headers: &HeaderMap, named: Option<usize>) -> 
 
 /// The request body, watched: how far it is, how many bytes, and a limit on silence.
 fn body(incoming: Incoming, exchange: &Arc<Exchange>, worker: &Worker) -> Body {
-    let mut body = Body::incoming(incoming, Side::Client).with_record(Arc::clone(exchange));
+    let mut body = Body::incoming(incoming, Side::Client, exchange.head.version).with_record(Arc::clone(exchange));
     if !http_body::Body::is_end_stream(&body) {
         exchange.set_upload(Upload::Running);
         if exchange.head.version == http::Version::HTTP_2 {
             body.set_flagged();
+        } else if http_body::Body::size_hint(&body).exact().is_none() {
+            exchange.set_doubtful(true);
         }
         body.set_idle(worker.limits().body_idle, Side::Client, exchange.head.started);
-        body.attach(Box::new(finish::Uploading(Arc::clone(exchange))));
+        body.attach(Box::new(finish::Uploading::new(Arc::clone(exchange))));
     }
     body
 }

@@ -152,7 +152,8 @@ fn received(
         Ok(response) => {
             let now = clock::now();
             let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-            let mut response = response.map(|body| Body::incoming(body, Side::Upstream));
+            let version = response.version();
+            let mut response = response.map(|body| Body::incoming(body, Side::Upstream, version));
             wire::undress(&mut response).map_err(Unsent::Failed)?;
             if !response.body().is_end_stream() {
                 if lease.is_h2() && uploaded.as_ref().is_none_or(|done| done.load(Relaxed)) {

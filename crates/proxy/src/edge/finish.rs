@@ -6,7 +6,7 @@ use std::time::Duration;
 use exchange::exchange::Upload;
 use exchange::problem::{self, Form};
 use exchange::{Body, Door, End, Error, ErrorKind, Exchange, Finish, clock};
-use http::{HeaderValue, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header};
 use hyper::upgrade::OnUpgrade;
 use middleware::observe::Watch;
 use policy::Tick;
@@ -35,6 +35,9 @@ impl Leave {
         }
         self.exchange.answered(response.status().as_u16(), None, None);
         *response.version_mut() = Version::HTTP_11;
+        if self.exchange.is_doubtful() {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         self.watch.attach(&mut response);
         response
     }
@@ -92,17 +95,33 @@ impl Leave {
 }
 
 /// Watches the client's body.
-pub(super) struct Uploading(pub Arc<Exchange>);
+pub(super) struct Uploading {
+    exchange: Arc<Exchange>,
+    trailers: bool,
+}
+
+impl Uploading {
+    pub(super) fn new(exchange: Arc<Exchange>) -> Self {
+        Self { exchange, trailers: false }
+    }
+}
 
 impl Finish for Uploading {
     fn data(&mut self, bytes: usize) {
-        self.0.add_bytes_in(bytes);
+        self.exchange.add_bytes_in(bytes);
+    }
+
+    fn trailers(&mut self, _: &HeaderMap) {
+        self.trailers = true;
     }
 
     fn finish(self: Box<Self>, end: End, _: Tick) {
         match end {
-            End::Complete => self.0.set_upload(Upload::Done),
-            End::Failed(_) => self.0.set_upload(Upload::Broken),
+            End::Complete => {
+                self.exchange.set_upload(Upload::Done);
+                self.exchange.set_doubtful(self.trailers && self.exchange.is_doubtful());
+            }
+            End::Failed(_) => self.exchange.set_upload(Upload::Broken),
             End::Dropped => {}
         }
     }
