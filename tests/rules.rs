@@ -391,3 +391,25 @@ async fn trailers_that_would_change_the_message_are_dropped() {
     assert_eq!((response.text().as_str(), response.end), ("a", End::Whole));
     assert_eq!(response.trailers, [("x-sum".to_owned(), "2".to_owned())]);
 }
+
+#[tokio::test]
+async fn a_cut_answer_is_a_reset_for_a_client_of_http_1_0() {
+    const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
+    let upstream = Upstream::http(|seen| match seen.target.as_str() {
+        "/whole" => Reply::raw(format!("{CHUNKED}0\r\n\r\n")),
+        "/cut" => Reply::raw(CHUNKED).then(Then::Close),
+        _ => Reply::raw("HTTP/1.0 200 OK\r\n\r\nhello").then(Then::Reset),
+    })
+    .await;
+    let proxy = Proxy::start("");
+
+    for (path, is_whole) in [("/whole", true), ("/cut", false), ("/reset", false)] {
+        let mut io = TcpStream::connect(proxy.addr()).await.expect("connected");
+        io.write_all(format!("GET {} HTTP/1.0\r\n\r\n", upstream.url(path)).as_bytes()).await.expect("sent");
+        let ended = end(&mut io).await;
+        match is_whole {
+            true => assert!(ended.is_ok_and(|bytes| bytes.ends_with(b"\r\n\r\nhello")), "{path}"),
+            false => assert!(ended.is_err() || ended.is_ok_and(|bytes| bytes.starts_with(b"HTTP/1.1 502 ")), "{path}"),
+        }
+    }
+}

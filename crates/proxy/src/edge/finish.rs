@@ -38,6 +38,9 @@ impl Leave {
         if self.exchange.is_doubtful() {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
+        if self.exchange.head.version == Version::HTTP_10 {
+            self.edge.0.pulse.set_open_ended();
+        }
         self.watch.attach(&mut response);
         response
     }

@@ -102,7 +102,16 @@ async fn http1(io: Io, entry: Entry, worker: Arc<Worker>) {
     let mut connection =
         builder.serve_connection(TokioIo::new(Timed::new(io, Arc::clone(&pulse))), edge).with_upgrades();
     match watched(&mut connection, &pulse).await {
-        Watched::Ended(ended) => ended.unwrap_or_else(|error| note(&worker, &error)),
+        Watched::Ended(Ok(())) => {}
+        Watched::Ended(Err(error)) => {
+            note(&worker, &error);
+            if pulse.is_open_ended()
+                && let Some(parts) = connection.into_parts()
+            {
+                // RFC 9112 section 8: closed in order, what was cut would look whole.
+                parts.io.into_inner().into_inner().reset_on_close();
+            }
+        }
         Watched::Overstayed if pulse.phase() == Phase::Head => {
             worker.stats().connection_rejected(Rejection::ClientTimeout);
             if let Some(parts) = connection.into_parts() {

@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::Weak;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -53,6 +53,8 @@ pub struct Pulse {
     stalled: AtomicU64,
     order: AtomicU8,
     waker: AtomicWaker,
+    /// What is written ends with the connection (HTTP/1.0).
+    open_ended: AtomicBool,
 }
 
 /// What a connection is told.
@@ -90,6 +92,16 @@ impl Pulse {
             (false, since) if since != 0 => self.stalled.store(0, Relaxed),
             _ => {}
         }
+    }
+
+    /// An answer is written that may end with the connection.
+    pub fn set_open_ended(&self) {
+        self.open_ended.store(true, Relaxed);
+    }
+
+    /// Only a reset tells the client that an answer was cut.
+    pub fn is_open_ended(&self) -> bool {
+        self.open_ended.load(Relaxed)
     }
 
     /// A write waits.
@@ -190,6 +202,7 @@ impl Pulses {
             stalled: AtomicU64::new(0),
             order: AtomicU8::new(self.order.load(Acquire)),
             waker: AtomicWaker::new(),
+            open_ended: AtomicBool::new(false),
         });
         self.all.lock().push(Arc::downgrade(&pulse));
         pulse
