@@ -413,3 +413,23 @@ async fn a_cut_answer_is_a_reset_for_a_client_of_http_1_0() {
         }
     }
 }
+
+#[tokio::test]
+async fn trailers_that_http1_cannot_carry_are_counted() {
+    let upstream = Upstream::h2c(|seen| {
+        let reply = Reply::chunked(&["a"]).trailer("x-sum", "2");
+        if seen.target == "/announced" { reply.header("trailer", "x-sum") } else { reply }
+    })
+    .await;
+    let proxy = Proxy::start(&format!("routes:\n  - match: api.test\n    to: h2c://{}\n", upstream.addr()));
+    let dropped = async || proxy.metrics().await.sum("attache_trailers_dropped_total", &[]);
+
+    let announced = proxy.call("GET", "http://api.test/announced", &["TE: trailers"], "").await;
+    assert_eq!(announced.trailers.len(), 1);
+    assert_eq!(proxy.h2().await.get("http://api.test/").await.trailers.len(), 1);
+    assert_eq!(dropped().await, 0.0);
+    let response = proxy.get("http://api.test/").await;
+
+    assert_eq!((response.text().as_str(), response.end, response.trailers.len()), ("a", End::Whole, 0));
+    assert_eq!(dropped().await, 1.0);
+}

@@ -127,6 +127,8 @@ pub struct Exchange {
     breaker: AtomicU8,
     waited: AtomicBool,
     doubtful: AtomicBool,
+    announced: AtomicBool,
+    trailers_dropped: AtomicBool,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
     attempts: Mutex<SmallVec<[Attempt; 1]>>,
@@ -150,6 +152,8 @@ impl Exchange {
             breaker: AtomicU8::new(NONE),
             waited: AtomicBool::new(false),
             doubtful: AtomicBool::new(false),
+            announced: AtomicBool::new(false),
+            trailers_dropped: AtomicBool::new(false),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
             attempts: Mutex::new(SmallVec::new()),
@@ -256,6 +260,22 @@ impl Exchange {
     /// What follows the client's body may not be what it seems.
     pub fn is_doubtful(&self) -> bool {
         self.doubtful.load(Relaxed)
+    }
+
+    /// Notes that the response said in its head that trailers come: only those reach a client of HTTP/1.1, if it asked.
+    pub fn set_trailers_announced(&self) {
+        self.announced.store(true, Relaxed);
+    }
+
+    /// The response's trailers came; what the client's version cannot carry is lost.
+    pub fn trailers_came(&self) {
+        let carried = self.head.version == Version::HTTP_2 || self.announced.load(Relaxed);
+        self.trailers_dropped.store(!carried, Relaxed);
+    }
+
+    /// The response had trailers that the client did not get.
+    pub fn are_trailers_dropped(&self) -> bool {
+        self.trailers_dropped.load(Relaxed)
     }
 
     /// Notes why no (further) retry was made; the first one stays.

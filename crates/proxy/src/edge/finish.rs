@@ -7,6 +7,7 @@ use exchange::exchange::Upload;
 use exchange::problem::{self, Form};
 use exchange::{Body, Door, End, Error, ErrorKind, Exchange, Finish, clock};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header};
+use http_body::Body as _;
 use hyper::upgrade::OnUpgrade;
 use middleware::observe::Watch;
 use policy::Tick;
@@ -38,8 +39,14 @@ impl Leave {
         if self.exchange.is_doubtful() {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        if self.exchange.head.version == Version::HTTP_10 {
-            self.edge.0.pulse.set_open_ended();
+        match self.exchange.head.version {
+            Version::HTTP_10 => self.edge.0.pulse.set_open_ended(),
+            Version::HTTP_11 if response.body().size_hint().exact().is_none() => {
+                if response.headers().contains_key(header::TRAILER) {
+                    self.exchange.set_trailers_announced();
+                }
+            }
+            _ => {}
         }
         self.watch.attach(&mut response);
         response
