@@ -415,6 +415,25 @@ async fn a_cut_answer_is_a_reset_for_a_client_of_http_1_0() {
 }
 
 #[tokio::test]
+async fn an_upstream_of_http_1_0_gets_every_body_whole() {
+    let upstream =
+        Upstream::http(|_| Reply::raw("HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok"))
+            .await;
+    let proxy = Proxy::start("");
+    let mut client = proxy.client().await;
+
+    for _ in 0..2 {
+        let head = format!("POST {} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", upstream.url("/"));
+        client.send(format!("{head}5\r\nhello\r\n0\r\n\r\n")).await;
+        assert_eq!(client.response("POST").await.text(), "ok");
+    }
+
+    for seen in upstream.requests() {
+        assert_eq!((seen.version.as_str(), seen.body.as_slice()), ("HTTP/1.1", &b"hello"[..]), "{seen:?}");
+    }
+}
+
+#[tokio::test]
 async fn trailers_that_http1_cannot_carry_are_counted() {
     let upstream = Upstream::h2c(|seen| {
         let reply = Reply::chunked(&["a"]).trailer("x-sum", "2");

@@ -183,7 +183,9 @@ struct Landing {
 impl Finish for Landing {
     fn trailers(&mut self, trailers: &HeaderMap) {
         // hyper takes up to an empty line for trailers whatever follows the last chunk: a doubtful end.
-        self.lease.take_if(|lease| !lease.is_h2());
+        if let Some(lease) = &mut self.lease {
+            lease.last = true;
+        }
         if grpc_failed(trailers)
             && let Some(generation) = self.late.take()
         {
