@@ -414,6 +414,119 @@ async fn a_cut_answer_is_a_reset_for_a_client_of_http_1_0() {
     }
 }
 
+/// What an upstream sends, what a client gets of it, and how many connections two requests take.
+struct Answer {
+    method: &'static str,
+    sent: &'static str,
+    got: (u16, &'static str, Option<&'static str>),
+    connections: usize,
+}
+
+#[tokio::test]
+async fn the_framing_of_an_answer_is_one_or_the_answer_is_an_error() {
+    const fn answer(sent: &'static str, got: (u16, &'static str, Option<&'static str>), connections: usize) -> Answer {
+        Answer { method: "GET", sent, got, connections }
+    }
+    let answers = [
+        answer("200 OK\r\nContent-Length: 5\r\n\r\nhello", (200, "hello", Some("5")), 1),
+        answer(
+            "200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+            (502, "", None),
+            2,
+        ),
+        answer(
+            "200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+            (502, "", None),
+            2,
+        ),
+        answer("200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello", (502, "", None), 2),
+        answer("200 OK\r\nContent-Length: 5, 5\r\n\r\nhello", (200, "hello", Some("5")), 1),
+        answer("200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello", (200, "hello", Some("5")), 1),
+        answer("200 OK\r\nContent-Length: +5\r\n\r\nhello", (502, "", None), 2),
+        answer("200 OK\r\nTransfer-Encoding: gzip\r\n\r\nhello", (502, "", None), 2),
+        answer("200 OK\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n", (502, "", None), 2),
+        answer("204 No Content\r\nContent-Length: 5\r\n\r\nhello", (204, "", None), 2),
+        answer("204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n", (204, "", None), 1),
+        answer("304 Not Modified\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", (304, "", None), 2),
+        answer("205 Reset Content\r\nContent-Length: 5\r\n\r\nhello", (205, "hello", Some("5")), 1),
+        answer("200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 100 Continue\r\n\r\n", (200, "ok", Some("2")), 2),
+        answer("200 OK\r\nContent-Length: 2\r\n\r\nokEXTRA", (200, "ok", Some("2")), 2),
+        answer("101 Switching Protocols\r\n\r\n", (502, "", None), 2),
+        Answer { method: "HEAD", ..answer("200 OK\r\nContent-Length: 5\r\n\r\n", (200, "", Some("5")), 1) },
+        Answer { method: "HEAD", ..answer("200 OK\r\nContent-Length: 5, 5\r\n\r\nhello", (200, "", Some("5")), 2) },
+        Answer { method: "HEAD", ..answer("200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", (200, "", None), 1) },
+    ];
+    for Answer { method, sent, got: (status, body, length), connections } in answers {
+        let upstream = Upstream::http(move |_| Reply::raw(format!("HTTP/1.1 {sent}"))).await;
+        let proxy =
+            Proxy::start(&format!("routes:\n  - match: api.test\n    to: {}\n    retry: false\n", upstream.url("")));
+        let mut h2 = proxy.h2().await;
+        let request =
+            || Request::builder().method(method).uri("http://api.test/").body(Full::default()).expect("valid");
+
+        let one = proxy.call(method, "http://api.test/", &[], "").await;
+        let two = h2.send(request()).await;
+
+        for response in [&one, &two] {
+            assert_eq!(response.status, status, "{sent:?}: {response:?}");
+            assert_eq!(response.headers("date").len(), 1, "{sent:?}: {response:?}");
+            if status < 300 {
+                assert_eq!((response.text().as_str(), response.end), (body, End::Whole), "{sent:?}: {response:?}");
+                assert_eq!(response.headers("content-length"), Vec::from_iter(length), "{sent:?}: {response:?}");
+            }
+        }
+        assert_eq!(upstream.connections(), connections, "{sent:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_length_said_twice_over_http2_goes_no_further() {
+    let upstream = Upstream::http(|_| Reply::ok("")).await;
+    let proxy = Proxy::start(&format!("routes:\n  - match: api.test\n    to: {}\n", upstream.url("")));
+    let request = Request::post("http://api.test/").header("content-length", "2").header("content-length", "2");
+
+    let outcome = proxy.h2().await.try_send(request.body(Full::from("ab")).expect("a request")).await;
+
+    assert!(outcome.is_err() || outcome.is_ok_and(|response| response.status == 400));
+    assert_eq!(upstream.count(), 0);
+}
+
+#[tokio::test]
+async fn a_failure_between_pipelined_requests_stays_in_its_place() {
+    let upstream = Upstream::http(|seen| match seen.target.as_str() {
+        "/cut" => Reply::reset(),
+        _ => Reply::ok([seen.target.as_bytes(), &seen.body].concat()),
+    })
+    .await;
+    let proxy = Proxy::start(&format!(
+        "routes:\n  - match: api.test\n    to: {}\n    retry: false\n  - match: gone.test\n    to: http://{}\n    retry: false\n",
+        upstream.url(""),
+        Port::refused().addr()
+    ));
+    let get = |host: &str, path: &str| format!("GET http://{host}{path} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    let post = "POST http://api.test/post HTTP/1.1\r\nHost: api.test\r\nContent-Length: 5\r\n\r\nhello";
+    let all: Vec<_> = (0..10)
+        .map(|index| match index {
+            3 => (get("api.test", "/cut"), 502, None),
+            5 => (post.to_owned(), 200, Some("/posthello".to_owned())),
+            7 => (get("gone.test", "/"), 502, None),
+            _ => (get("api.test", &format!("/{index}")), 200, Some(format!("/{index}"))),
+        })
+        .collect();
+    let mut client = proxy.client().await;
+
+    client.send(all.iter().map(|(request, ..)| request.as_str()).collect::<String>()).await;
+
+    for (request, status, body) in all {
+        let response = client.response("GET").await;
+        assert_eq!(response.status, status, "{request}");
+        if let Some(body) = body {
+            assert_eq!(response.text(), body);
+        }
+    }
+    assert_eq!(upstream.count(), 9);
+}
+
 #[tokio::test]
 async fn an_upstream_of_http_1_0_gets_every_body_whole() {
     let upstream =

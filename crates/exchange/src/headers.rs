@@ -34,6 +34,7 @@ impl Seen {
     const HTTP2_SETTINGS: u16 = 256;
     const VIA: u16 = 512;
     const EXPECT: u16 = 1024;
+    const CONTENT_LENGTH: u16 = 2048;
 
     const HOP_BY_HOP: [(HeaderName, u16); 9] = [
         (header::CONNECTION, Self::CONNECTION),
@@ -79,6 +80,8 @@ impl Seen {
             Self::PROXY_CONNECTION
         } else if *name == HTTP2_SETTINGS {
             Self::HTTP2_SETTINGS
+        } else if *name == header::CONTENT_LENGTH {
+            Self::CONTENT_LENGTH
         } else {
             0
         }
@@ -96,6 +99,11 @@ impl Seen {
     /// `Expect` is there.
     pub const fn expect(self) -> bool {
         self.has(Self::EXPECT)
+    }
+
+    /// `Content-Length` is there.
+    pub const fn content_length(self) -> bool {
+        self.has(Self::CONTENT_LENGTH)
     }
 
     /// `Transfer-Encoding` is there.
@@ -140,7 +148,7 @@ impl<'a> Look<'a> {
 /// `Connection` may not name fields that carry the message itself (RFC 9110 section 7.6.1 asks to ignore it there).
 pub fn strip(headers: &mut HeaderMap, seen: Seen) -> Stripped {
     let mut said = Stripped::default();
-    if seen.0 & !(Seen::VIA | Seen::EXPECT) == 0 {
+    if seen.0 & !(Seen::VIA | Seen::EXPECT | Seen::CONTENT_LENGTH) == 0 {
         return said;
     }
     let mut named: SmallVec<[HeaderName; 2]> = SmallVec::new();
@@ -191,7 +199,7 @@ pub fn strip_trailers(trailers: &mut HeaderMap) {
 fn is_for_heads(name: &HeaderName) -> bool {
     use header::*;
     Seen::bit(name) != 0
-        || [CONTENT_LENGTH, HOST, TRAILER, MAX_FORWARDS].contains(name)
+        || [HOST, TRAILER, MAX_FORWARDS].contains(name)
         || [AUTHORIZATION, WWW_AUTHENTICATE, COOKIE, SET_COOKIE].contains(name)
         || [CONTENT_TYPE, CONTENT_ENCODING, CONTENT_RANGE, CACHE_CONTROL, RANGE, LOCATION].contains(name)
 }

@@ -116,7 +116,10 @@ fn read(
     }
     if head.version == Version::HTTP_2 {
         crumbs(parts);
-        // hyper's parser sees to both for HTTP/1.
+        // hyper's parser sees to all three for HTTP/1.
+        if seen.content_length() && parts.headers.get_all(header::CONTENT_LENGTH).iter().nth(1).is_some() {
+            return Err(bad("there is more than one Content-Length"));
+        }
         if parts.headers.keys().any(|name| name.as_str().contains('"')) {
             return Err(bad("a field's name is not a token"));
         }

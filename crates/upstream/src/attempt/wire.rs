@@ -51,6 +51,34 @@ fn dress_h2(request: &mut Request<Body>, tls: bool) {
     *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
 }
 
+/// RFC 9110 section 8.6: one length is said once, and none with a 204; a list of the same one is not passed on.
+fn length(response: &mut Response<Body>) -> Result<(), Error> {
+    if response.status() == http::StatusCode::NO_CONTENT {
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+        return Ok(());
+    }
+    let headers = response.headers();
+    let single = headers.len() == headers.keys_len();
+    let Some(first) = headers.get(header::CONTENT_LENGTH) else { return Ok(()) };
+    let is_number = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    if single && is_number(first.as_bytes()) {
+        return Ok(());
+    }
+    let said = headers.get_all(header::CONTENT_LENGTH);
+    let mut said = said.iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    let first = said.next().unwrap_or_default();
+    if !is_number(first) || said.any(|other| other != first) {
+        return Err(bad("the upstream's answer has more than one Content-Length"));
+    }
+    let first = HeaderValue::from_bytes(first).map_err(|_| bad("the upstream's Content-Length is no number"))?;
+    response.headers_mut().insert(header::CONTENT_LENGTH, first);
+    Ok(())
+}
+
+fn bad(why: &'static str) -> Error {
+    Error::new(ErrorKind::Protocol).with_sent(Sent::Complete).with_detail(why)
+}
+
 /// Takes the connection's own fields off a response. A relayed 101 keeps what makes it one.
 ///
 /// # Errors
@@ -65,9 +93,15 @@ pub(super) fn undress(response: &mut Response<Body>) -> Result<(), Error> {
         let mut codings = response.headers().get_all(header::TRANSFER_ENCODING).iter();
         let first = codings.next().map(HeaderValue::as_bytes).unwrap_or_default();
         if codings.next().is_some() || !first.eq_ignore_ascii_case(b"chunked") {
-            let error = Error::new(ErrorKind::Protocol).with_sent(Sent::Complete);
-            return Err(error.with_detail("the upstream's Transfer-Encoding is not exactly `chunked`"));
+            return Err(bad("the upstream's Transfer-Encoding is not exactly `chunked`"));
         }
+        if seen.content_length() && !response.body().is_end_stream() {
+            // RFC 9112 section 6.3: one of the two is a lie, and whoever reads the answer next believes the other.
+            return Err(bad("the upstream's answer has a Content-Length and a Transfer-Encoding"));
+        }
+    }
+    if seen.content_length() {
+        length(response)?;
     }
     headers::strip(response.headers_mut(), seen);
     if let Some(upgrade) = upgrade {
