@@ -565,3 +565,85 @@ async fn trailers_that_http1_cannot_carry_are_counted() {
     assert_eq!((response.text().as_str(), response.end, response.trailers.len()), ("a", End::Whole, 0));
     assert_eq!(dropped().await, 1.0);
 }
+
+/// An origin that switches at `/chat`, proves it with `proof` and echoes.
+async fn websocket(proof: impl Fn(&str) -> String + Send + Sync + 'static) -> Upstream {
+    Upstream::http(move |seen| match seen.target.as_str() {
+        "/chat?q" => {
+            let proof = proof(seen.header("sec-websocket-key").unwrap_or_default());
+            let head = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                        Sec-WebSocket-Protocol: a\r\nSec-WebSocket-Accept: ";
+            Reply::raw(format!("{head}{proof}\r\n\r\n")).then(Then::Echo)
+        }
+        "/no" => Reply::status(403).body("no"),
+        _ => Reply::ok("what is a websocket?"),
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_websocket_over_http2_is_an_upgrade_for_its_upstream() {
+    let upstream = websocket(testkit::websocket_proof).await;
+    let proxy = Proxy::start(&format!("routes:\n  - match: api.test\n    to: {}\n", upstream.url("")));
+    let mut client = proxy.h2().await;
+    // Its SETTINGS are known once something was answered.
+    assert_eq!(client.get("http://api.test/").await.status, 200);
+
+    let fields = [("sec-websocket-version", "13"), ("sec-websocket-protocol", "a, b"), ("origin", "http://x.test")];
+    for _ in 0..2 {
+        let (head, stream) = client.extended("websocket", "http://api.test/chat?q", &fields).await;
+        assert_eq!(
+            (head.status().as_u16(), &head.headers()["sec-websocket-protocol"]),
+            (200, &"a".parse().expect("a"))
+        );
+        for name in ["connection", "upgrade", "sec-websocket-accept"] {
+            assert!(!head.headers().contains_key(name), "{head:?}");
+        }
+        let mut stream = stream.expect("a stream");
+        for frame in [&b"\x81\x85\0\0\0\0hello"[..], b"\x88\x80\0\0\0\0"] {
+            stream.write_all(frame).await.expect("written");
+            let mut echo = vec![0; frame.len()];
+            testkit::within("an echo", stream.read_exact(&mut echo)).await.expect("read");
+            assert_eq!(echo, frame);
+        }
+        // Half-closed, it still hears the end.
+        stream.shutdown().await.expect("half-closed");
+        assert_eq!(testkit::within("the end", stream.read_to_end(&mut Vec::new())).await.expect("read"), 0);
+    }
+
+    let seen = &upstream.requests()[1..];
+    for seen in seen {
+        assert_eq!((seen.method.as_str(), seen.target.as_str(), seen.version.as_str()), ("GET", "/chat?q", "HTTP/1.1"));
+        assert_eq!((seen.header("upgrade"), seen.header("connection")), (Some("websocket"), Some("upgrade")));
+        assert_eq!((seen.header("sec-websocket-version"), seen.header("origin")), (Some("13"), Some("http://x.test")));
+    }
+    let keys: Vec<_> = seen.iter().map(|seen| seen.header("sec-websocket-key").expect("a key")).collect();
+    assert!(keys[0] != keys[1] && keys.iter().all(|key| key.len() == 24 && key.ends_with("==")), "{keys:?}");
+    let log = proxy.finish();
+    let line = log.iter().find(|line| line["path"] == "/chat?q").expect("a line");
+    assert_eq!(
+        (&line["status"], &line["bytes_in"], &line["bytes_out"]),
+        (&200.into(), &17.into(), &17.into()),
+        "{line}"
+    );
+}
+
+#[tokio::test]
+async fn a_websocket_over_http2_that_is_not_agreed_on_is_no_stream() {
+    let upstream = websocket(|_| "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=".to_owned()).await;
+    let proxy =
+        Proxy::start(&format!("routes:\n  - match: api.test\n    to: {}\n    retry: false\n", upstream.url("")));
+    let mut client = proxy.h2().await;
+    assert_eq!(client.get("http://api.test/").await.status, 200);
+
+    for (protocol, path, status) in [
+        ("websocket", "/chat?q", 502),
+        ("websocket", "/other", 502),
+        ("websocket", "/no", 403),
+        ("connect-udp", "/", 501),
+    ] {
+        let (head, stream) = client.extended(protocol, &format!("http://api.test{path}"), &[]).await;
+        assert_eq!((head.status().as_u16(), stream.is_none()), (status, true), "{protocol} {path}");
+    }
+    assert_eq!(upstream.count(), 4);
+}

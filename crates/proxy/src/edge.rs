@@ -1,6 +1,7 @@
 //! Where a request enters and where every outcome leaves: the only place that turns an `Error` into a response.
 
 mod connect;
+mod extended;
 mod finish;
 mod hops;
 mod normal;
@@ -52,8 +53,9 @@ impl Edge {
         let (mut parts, incoming) = request.into_parts();
         let on_upgrade = upgrade.then(|| parts.extensions.remove::<OnUpgrade>()).flatten();
         let id = worker.context().random.with(|rng| rng.u64(..));
-        let from = normal::From { entry, site, known: &self.0.known };
-        let Normal { head, accept, refused, named, last } = normal::of(&mut parts, &incoming, &from, id, now);
+        let from = normal::From { entry, site, known: &self.0.known, random: &worker.context().random };
+        let Normal { head, accept, refused, named, last, handshake } =
+            normal::of(&mut parts, &incoming, &from, id, now);
         let exchange = Arc::new(Exchange::new(head, Some(Arc::clone(pulse) as _)));
         let found = match refused {
             Some(error) => Err(error),
@@ -66,7 +68,7 @@ impl Edge {
         };
         let watch = stack.watch(Arc::clone(&exchange));
         let tunnel_idle = stack.tunnel_idle;
-        let leave = finish::Leave { edge: self.clone(), exchange, accept, on_upgrade, watch, tunnel_idle };
+        let leave = finish::Leave { edge: self.clone(), exchange, accept, on_upgrade, handshake, watch, tunnel_idle };
         match found {
             Err(error) => Stage::Over(Some(leave.refused(error))),
             Ok(_) if last => Stage::Over(Some(leave.answered(hops::options()))),

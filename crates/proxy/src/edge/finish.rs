@@ -13,6 +13,7 @@ use middleware::observe::Watch;
 use policy::Tick;
 
 use super::Edge;
+use super::extended::Handshake;
 use crate::bridge::{self, Bridge};
 
 /// What the edge keeps while the request is below.
@@ -22,6 +23,8 @@ pub(super) struct Leave {
     /// In which form an error is wanted.
     pub accept: Option<HeaderValue>,
     pub on_upgrade: Option<OnUpgrade>,
+    /// It was an extended CONNECT, for which a 2xx means that the stream is the WebSocket's.
+    pub handshake: Option<Box<Handshake>>,
     /// Logs and counts the exchange once it is over; dropped with it, the client has gone.
     pub watch: Watch,
     /// Without a byte in either direction, if it becomes a tunnel.
@@ -33,6 +36,9 @@ impl Leave {
     pub(super) fn answered(self, mut response: Response<Body>) -> Response<Body> {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return self.switched(response);
+        }
+        if self.handshake.is_some() && response.status().is_success() {
+            return self.refused(Error::new(ErrorKind::Protocol).with_detail("the upstream did not switch protocols"));
         }
         self.exchange.answered(response.status().as_u16(), None, None);
         *response.version_mut() = Version::HTTP_11;
@@ -81,10 +87,18 @@ impl Leave {
                 Error::new(ErrorKind::Protocol).with_detail("the upstream switched protocols without being asked"),
             );
         };
-        self.exchange.answered(StatusCode::SWITCHING_PROTOCOLS.as_u16(), None, Some(clock::now()));
-        let upstream = hyper::upgrade::on(&mut response);
         let mut answer = Response::new(Body::empty());
-        *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        match &self.handshake {
+            None => *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS,
+            Some(handshake) if handshake.undress(response.headers_mut()) => {}
+            Some(_) => {
+                return self.refused(
+                    Error::new(ErrorKind::Protocol).with_detail("the upstream's Sec-WebSocket-Accept is not the key's"),
+                );
+            }
+        }
+        self.exchange.answered(answer.status().as_u16(), None, Some(clock::now()));
+        let upstream = hyper::upgrade::on(&mut response);
         *answer.headers_mut() = std::mem::take(response.headers_mut());
         self.watch.attach(&mut response);
         let owed = response.into_body();

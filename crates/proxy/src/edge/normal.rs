@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 use exchange::headers::{self, Look, Seen, Stripped};
+use exchange::random::Random;
 use exchange::{Authority, Door, Error, ErrorKind, Head};
 use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
@@ -13,6 +14,7 @@ use hyper::body::{Body as _, Incoming};
 use parking_lot::Mutex;
 use policy::Tick;
 
+use super::extended::Handshake;
 use super::hops;
 use crate::listener::conn::Entry;
 use crate::snapshot::End;
@@ -29,6 +31,8 @@ pub(super) struct Normal {
     pub named: Option<usize>,
     /// It is answered here.
     pub last: bool,
+    /// It was an extended CONNECT.
+    pub handshake: Option<Box<Handshake>>,
 }
 
 /// Where the request came in.
@@ -36,6 +40,7 @@ pub(super) struct From<'a> {
     pub entry: &'a Entry,
     pub site: &'a Site,
     pub known: &'a Known,
+    pub random: &'a Random,
 }
 
 /// The authority a connection asked for last: clients that keep one open mostly ask for the same again.
@@ -59,6 +64,10 @@ impl Known {
 
 /// Reads and rewrites the head in place.
 pub(super) fn of(parts: &mut Parts, body: &Incoming, from: &From<'_>, id: u64, now: Tick) -> Normal {
+    let (handshake, odd) = match Handshake::begin(parts, from.random) {
+        Ok(handshake) => (handshake, None),
+        Err(error) => (None, Some(error)),
+    };
     let mut head = Head {
         id,
         started: now,
@@ -76,12 +85,18 @@ pub(super) fn of(parts: &mut Parts, body: &Incoming, from: &From<'_>, id: u64, n
     let look = Look::at(&parts.headers);
     let (seen, accept) = (look.seen, look.accept.cloned());
     let (mut named, mut last) = (None, false);
-    let refused = authorities(parts, &look, from.known)
+    let refused = odd
+        .map_or(Ok(()), Err)
+        .and_then(|()| authorities(parts, &look, from.known))
         .and_then(|said| read(parts, body, said, seen, from, &mut head, &mut named))
         .and_then(|()| hops::count(parts))
         .map(|ends| last = ends)
         .err();
-    Normal { head, accept, refused, named, last }
+    if let Some(handshake) = &handshake {
+        head.upgrade = true;
+        handshake.dress(&mut parts.headers);
+    }
+    Normal { head, accept, refused, named, last, handshake }
 }
 
 /// The target's authority, the `Host` if it differs from it, and whether it is the very same text.

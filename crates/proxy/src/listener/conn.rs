@@ -137,6 +137,7 @@ async fn http2(io: Io, entry: Entry, worker: Arc<Worker>) {
         .max_header_list_size(u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(RESETS)
         .max_local_error_reset_streams(RESETS)
+        .enable_connect_protocol()
         // Bytes say nothing of a request here: a PING must not begin a head that never ends.
         .serve_connection(TokioIo::new(io), edge);
     let mut connection = Box::pin(connection);
