@@ -647,3 +647,15 @@ async fn a_websocket_over_http2_that_is_not_agreed_on_is_no_stream() {
     }
     assert_eq!(upstream.count(), 4);
 }
+
+#[tokio::test]
+async fn http2_that_does_not_begin_with_settings_is_sent_away() {
+    let proxy = Proxy::start("");
+    let mut client = proxy.client().await;
+
+    client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x08\x06\0\0\0\0\0pingping").await;
+    let answer = client.rest().await;
+
+    // GOAWAY with PROTOCOL_ERROR, behind SETTINGS.
+    assert_eq!(&answer[9..], b"\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x01");
+}

@@ -71,6 +71,7 @@ pub async fn serve(io: Io, entry: Entry, worker: Arc<Worker>) {
     match sniffed {
         (Spoken::Http1, io) => http1(io, entry, worker).await,
         (Spoken::Http2, io) => http2(io, entry, worker).await,
+        (Spoken::BadHttp2, io) => refuse(io, &worker, Rejection::BadRequest, BAD_PREFACE).await,
         (Spoken::Tls, io) => refuse(io, &worker, Rejection::Tls, TLS_HERE).await,
         (Spoken::Unknown, io) => refuse(io, &worker, Rejection::BadRequest, NOT_HTTP).await,
     }
@@ -277,3 +278,5 @@ content-type: text/plain\r\nconnection: close\r\ncontent-length: 42\r\n\r\nThis 
 const TLS_HERE: &[u8] = &[0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 0x28];
 /// A TLS alert: unrecognized_name (RFC 6066 section 3).
 const NO_SUCH_NAME: &[u8] = &[0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x70];
+/// SETTINGS, and GOAWAY with PROTOCOL_ERROR (RFC 9113 section 3.4).
+const BAD_PREFACE: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
