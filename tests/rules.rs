@@ -649,6 +649,21 @@ async fn a_websocket_over_http2_that_is_not_agreed_on_is_no_stream() {
 }
 
 #[tokio::test]
+async fn a_connect_to_anything_but_host_and_port_makes_no_tunnel() {
+    let upstream = Upstream::http(|_| Reply::ok("")).await;
+    let proxy = Proxy::start(PORTS);
+    let host = upstream.addr();
+
+    for target in [format!("http://{host}"), format!("https://{host}/x"), format!("{host}/x"), "/".to_owned()] {
+        let mut client = proxy.client().await;
+        client.send(format!("CONNECT {target} HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
+        assert_eq!(client.response("CONNECT").await.status, 400, "{target}");
+        assert_eq!(client.rest().await, b"", "{target}");
+    }
+    assert_eq!(upstream.connections(), 0);
+}
+
+#[tokio::test]
 async fn http2_that_does_not_begin_with_settings_is_sent_away() {
     let proxy = Proxy::start("");
     let mut client = proxy.client().await;

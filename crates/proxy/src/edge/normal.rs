@@ -180,6 +180,10 @@ fn target(
 ) -> Result<(), Error> {
     let h2 = head.version == Version::HTTP_2;
     if head.door == Door::Connect {
+        // RFC 9112 section 3.2.3, RFC 9113 section 8.5.
+        if parts.uri.scheme().is_some() {
+            return Err(bad("the target of CONNECT is host:port, without a scheme"));
+        }
         head.authority = written.ok_or_else(|| bad("CONNECT needs host:port"))?;
         if head.authority.port().is_none() {
             return Err(bad("CONNECT needs a port, as in example.com:443"));
