@@ -649,6 +649,25 @@ async fn a_websocket_over_http2_that_is_not_agreed_on_is_no_stream() {
 }
 
 #[tokio::test]
+async fn via_names_the_version_a_message_came_in() {
+    let upstream = Upstream::http(|_| Reply::ok("")).await;
+    let proxy = Proxy::start(&format!("routes:\n  - match: api.test\n    to: {}\n", upstream.url("")));
+
+    let mut client = proxy.client().await;
+    client.send("GET http://api.test/ HTTP/1.0\r\n\r\n").await;
+    assert_eq!(client.response("GET").await.status, 200);
+    assert_eq!(proxy.get("http://api.test/").await.status, 200);
+    assert_eq!(proxy.h2().await.get("http://api.test/").await.status, 200);
+
+    let via: Vec<_> = upstream.requests().iter().map(|seen| seen.header("via").expect("a Via").to_owned()).collect();
+    for (via, version) in via.iter().zip(["1.0 attache-", "1.1 attache-", "2.0 attache-"]) {
+        assert!(via.starts_with(version), "{via}");
+    }
+    let back = proxy.call("GET", "http://api.test/", &[&format!("Via: {}", via[2])], "").await;
+    assert_eq!(back.status, 508, "a loop in any version");
+}
+
+#[tokio::test]
 async fn a_connect_to_anything_but_host_and_port_makes_no_tunnel() {
     let upstream = Upstream::http(|_| Reply::ok("")).await;
     let proxy = Proxy::start(PORTS);

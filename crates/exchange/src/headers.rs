@@ -1,7 +1,7 @@
 //! Fields that belong to one connection only (RFC 9110 section 7.6.1), and `Via`.
 
-use http::HeaderMap;
 use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, Version};
 use smallvec::SmallVec;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -212,9 +212,33 @@ fn names_nothing(headers: &HeaderMap) -> bool {
     usual && headers.len() == headers.keys_len()
 }
 
-/// Appends our pseudonym to `Via` (RFC 9110 section 7.6.3).
-pub fn append_via(headers: &mut HeaderMap, via: &HeaderValue) {
-    headers.append(header::VIA, via.clone());
+/// Our member of `Via` (RFC 9110 section 7.6.3), which begins with the version a message came in.
+#[derive(Clone, Debug)]
+pub struct Via {
+    http10: HeaderValue,
+    http11: HeaderValue,
+    http2: HeaderValue,
+}
+
+impl Via {
+    /// Ours under this name.
+    ///
+    /// # Errors
+    /// The name has a byte that no field's value may have.
+    pub fn new(pseudonym: &str) -> Result<Self, header::InvalidHeaderValue> {
+        let member = |version: &str| HeaderValue::try_from(format!("{version} {pseudonym}"));
+        Ok(Self { http10: member("1.0")?, http11: member("1.1")?, http2: member("2.0")? })
+    }
+
+    /// Appends it to a message that came in `version`.
+    pub fn append(&self, headers: &mut HeaderMap, version: Version) {
+        let member = match version {
+            Version::HTTP_10 => &self.http10,
+            Version::HTTP_2 => &self.http2,
+            _ => &self.http11,
+        };
+        headers.append(header::VIA, member.clone());
+    }
 }
 
 /// Whether `Via` already names us: the request came back.
