@@ -693,3 +693,23 @@ async fn http2_that_does_not_begin_with_settings_is_sent_away() {
     // GOAWAY with PROTOCOL_ERROR, behind SETTINGS.
     assert_eq!(&answer[9..], b"\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x01");
 }
+
+#[tokio::test]
+async fn via_is_in_the_answers_of_a_proxy_and_not_in_those_of_a_gateway() {
+    let http10 = Upstream::http(|_| Reply::raw("HTTP/1.0 200 OK\r\nVia: 1.1 other\r\nContent-Length: 0\r\n\r\n")).await;
+    let h2c = Upstream::h2c(|_| Reply::ok("")).await;
+    let proxy = Proxy::start(&format!(
+        "routes:\n  - match: one.test\n    to: {}\n  - match: two.test\n    to: h2c://{}\n",
+        http10.url(""),
+        h2c.addr()
+    ));
+
+    let one = proxy.get("http://one.test/").await;
+    let two = proxy.get("http://two.test/").await;
+    let reverse = proxy.client().await.call("GET", "/", &["Host: two.test"], "").await;
+
+    let [other, own] = one.headers("via")[..] else { panic!("{one:?}") };
+    assert!(other == "1.1 other" && own.starts_with("1.0 attache-"), "{one:?}");
+    assert!(two.header("via").is_some_and(|via| via.starts_with("2.0 attache-")), "{two:?}");
+    assert_eq!((reverse.status, reverse.header("via")), (200, None));
+}

@@ -13,6 +13,7 @@ use std::task::{Context, Poll};
 
 use exchange::body::Side;
 use exchange::exchange::Upload;
+use exchange::headers::Via;
 use exchange::{Body, Door, Error, ErrorKind, Exchange, Head, ResponseFuture, clock};
 use futures_util::FutureExt;
 use futures_util::future::CatchUnwind;
@@ -35,12 +36,15 @@ struct Inner {
     entry: Entry,
     pulse: Arc<Pulse>,
     known: normal::Known,
+    /// The same in every snapshot.
+    via: Arc<Via>,
 }
 
 impl Edge {
     /// The edge of a connection.
     pub fn new(worker: Arc<Worker>, entry: Entry, pulse: Arc<Pulse>) -> Self {
-        Self(Arc::new(Inner { worker, entry, pulse, known: normal::Known::default() }))
+        let via = Arc::clone(&worker.site().snapshot().via);
+        Self(Arc::new(Inner { worker, entry, pulse, known: normal::Known::default(), via }))
     }
 
     fn enter(&self, request: Request<Incoming>) -> Stage {

@@ -41,6 +41,11 @@ impl Leave {
             return self.refused(Error::new(ErrorKind::Protocol).with_detail("the upstream did not switch protocols"));
         }
         self.exchange.answered(response.status().as_u16(), None, None);
+        if self.exchange.head.door.is_proxy() {
+            // RFC 9110 section 7.6.3: a proxy must, a gateway may.
+            let version = response.version();
+            self.edge.0.via.append(response.headers_mut(), version);
+        }
         *response.version_mut() = Version::HTTP_11;
         if self.exchange.is_doubtful() {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
