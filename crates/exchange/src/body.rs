@@ -15,7 +15,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use policy::Tick;
@@ -25,7 +25,7 @@ use tokio::time::Sleep;
 use self::hold::Held;
 pub use self::hold::Hold;
 pub use self::replay::Replay;
-use crate::{Error, ErrorKind, Exchange, clock};
+use crate::{Error, ErrorKind, Exchange, clock, headers};
 
 /// How a body ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +73,8 @@ struct Extra {
 enum Kind {
     Empty,
     Full(Bytes),
-    Incoming(Incoming, Side),
+    /// The last: from HTTP/1.
+    Incoming(Incoming, Side, bool),
     Replay(replay::Cursor),
     Boxed(Pin<Box<dyn HttpBody<Data = Bytes, Error = Error> + Send>>),
     /// Not read, and so without an end.
@@ -108,9 +109,13 @@ impl Body {
         Kind::Full(bytes.into()).into()
     }
 
-    /// A body from a socket.
-    pub fn incoming(incoming: Incoming, side: Side) -> Self {
-        if incoming.is_end_stream() { Self::empty() } else { Kind::Incoming(incoming, side).into() }
+    /// A body from a socket that speaks `version`.
+    pub fn incoming(incoming: Incoming, side: Side, version: Version) -> Self {
+        if incoming.is_end_stream() {
+            Self::empty()
+        } else {
+            Kind::Incoming(incoming, side, version != Version::HTTP_2).into()
+        }
     }
 
     /// Any other body.
@@ -178,11 +183,21 @@ impl Body {
                 self.kind = Kind::Empty;
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
-            Kind::Incoming(incoming, side) => match Pin::new(&mut *incoming).poll_frame(cx) {
+            Kind::Incoming(incoming, side, h1) => match Pin::new(&mut *incoming).poll_frame(cx) {
                 Poll::Ready(None)
                     if self.extra.as_ref().is_some_and(|extra| extra.flagged) && !incoming.is_end_stream() =>
                 {
                     Poll::Ready(Some(Err(Error::new(gone(*side)))))
+                }
+                Poll::Ready(Some(Ok(mut frame))) => {
+                    if let Some(trailers) = frame.trailers_mut() {
+                        // hyper took lines for trailers that hold no field: they were something else.
+                        if *h1 && trailers.is_empty() {
+                            return Poll::Ready(Some(Err(no_trailers(*side))));
+                        }
+                        headers::strip_trailers(trailers);
+                    }
+                    Poll::Ready(Some(Ok(frame)))
                 }
                 polled => polled.map_err(|error| failed(error, *side)),
             },
@@ -256,6 +271,14 @@ fn failed(error: hyper::Error, side: Side) -> Error {
     Error::new(kind).with_source(error)
 }
 
+fn no_trailers(side: Side) -> Error {
+    let kind = match side {
+        Side::Client => ErrorKind::BadRequest,
+        Side::Upstream => ErrorKind::Truncated,
+    };
+    Error::new(kind).with_detail("what follows the last chunk is not a trailer section")
+}
+
 const fn gone(side: Side) -> ErrorKind {
     match side {
         Side::Client => ErrorKind::ClientGone,
@@ -312,7 +335,7 @@ impl HttpBody for Body {
         match &self.kind {
             Kind::Empty => true,
             Kind::Full(bytes) => bytes.is_empty(),
-            Kind::Incoming(incoming, _) => incoming.is_end_stream(),
+            Kind::Incoming(incoming, ..) => incoming.is_end_stream(),
             Kind::Replay(cursor) => cursor.is_end_stream(),
             Kind::Boxed(body) => body.is_end_stream(),
             Kind::Unwanted => false,
@@ -323,7 +346,7 @@ impl HttpBody for Body {
         match &self.kind {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Kind::Incoming(incoming, _) => incoming.size_hint(),
+            Kind::Incoming(incoming, ..) => incoming.size_hint(),
             Kind::Replay(cursor) => cursor.size_hint(),
             Kind::Boxed(body) => body.size_hint(),
             Kind::Unwanted => SizeHint::default(),

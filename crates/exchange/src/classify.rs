@@ -53,6 +53,7 @@ pub fn error(error: &Error) -> Verdict {
         | K::ParentProxy
         | K::Draining
         | K::Fault
+        | K::Unsupported
         | K::Internal => Verdict::Unknown,
     }
 }

@@ -140,6 +140,9 @@ pub struct Exchange {
     retry_denied: OnceLock<&'static str>,
     breaker: AtomicU8,
     waited: AtomicBool,
+    doubtful: AtomicBool,
+    announced: AtomicBool,
+    trailers_dropped: AtomicBool,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
     attempts: Mutex<SmallVec<[Attempt; 1]>>,
@@ -164,6 +167,9 @@ impl Exchange {
             retry_denied: OnceLock::new(),
             breaker: AtomicU8::new(NONE),
             waited: AtomicBool::new(false),
+            doubtful: AtomicBool::new(false),
+            announced: AtomicBool::new(false),
+            trailers_dropped: AtomicBool::new(false),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
             attempts: Mutex::new(SmallVec::new()),
@@ -296,6 +302,33 @@ impl Exchange {
             1 => Upload::Running,
             _ => Upload::Broken,
         }
+    }
+
+    /// Notes whether the client's body is chunked and not (yet) known to have ended where a stricter reader sees its end:
+    /// hyper takes up to an empty line for trailers whatever follows the last chunk.
+    pub fn set_doubtful(&self, doubtful: bool) {
+        self.doubtful.store(doubtful, Relaxed);
+    }
+
+    /// What follows the client's body may not be what it seems.
+    pub fn is_doubtful(&self) -> bool {
+        self.doubtful.load(Relaxed)
+    }
+
+    /// Notes that the response said in its head that trailers come: only those reach a client of HTTP/1.1, if it asked.
+    pub fn set_trailers_announced(&self) {
+        self.announced.store(true, Relaxed);
+    }
+
+    /// The response's trailers came; what the client's version cannot carry is lost.
+    pub fn trailers_came(&self) {
+        let carried = self.head.version == Version::HTTP_2 || self.announced.load(Relaxed);
+        self.trailers_dropped.store(!carried, Relaxed);
+    }
+
+    /// The response had trailers that the client did not get.
+    pub fn are_trailers_dropped(&self) -> bool {
+        self.trailers_dropped.load(Relaxed)
     }
 
     /// Notes why no (further) retry was made; the first one stays.

@@ -1,7 +1,9 @@
 //! Where a request enters and where every outcome leaves: the only place that turns an `Error` into a response.
 
 mod connect;
+mod extended;
 mod finish;
+mod hops;
 mod normal;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,6 +13,7 @@ use std::task::{Context, Poll};
 
 use exchange::body::Side;
 use exchange::exchange::Upload;
+use exchange::headers::Via;
 use exchange::service::Outcome;
 use exchange::{Body, Door, Error, ErrorKind, Exchange, Head, ResponseFuture, clock};
 use futures_util::FutureExt;
@@ -34,12 +37,15 @@ struct Inner {
     entry: Entry,
     pulse: Arc<Pulse>,
     known: normal::Known,
+    /// The same in every snapshot.
+    via: Arc<Via>,
 }
 
 impl Edge {
     /// The edge of a connection.
     pub fn new(worker: Arc<Worker>, entry: Entry, pulse: Arc<Pulse>) -> Self {
-        Self(Arc::new(Inner { worker, entry, pulse, known: normal::Known::default() }))
+        let via = Arc::clone(&worker.site().snapshot().via);
+        Self(Arc::new(Inner { worker, entry, pulse, known: normal::Known::default(), via }))
     }
 
     fn enter(&self, request: Request<Incoming>) -> Stage {
@@ -52,8 +58,9 @@ impl Edge {
         let (mut parts, incoming) = request.into_parts();
         let on_upgrade = upgrade.then(|| parts.extensions.remove::<OnUpgrade>()).flatten();
         let id = worker.context().random.with(|rng| rng.u64(..));
-        let from = normal::From { entry, site, known: &self.0.known };
-        let Normal { head, accept, refused, named, expects } = normal::of(&mut parts, &incoming, &from, id, now);
+        let from = normal::From { entry, site, known: &self.0.known, random: &worker.context().random };
+        let Normal { head, accept, refused, named, last, handshake, expects } =
+            normal::of(&mut parts, &incoming, &from, id, now);
         let exchange = Arc::new(Exchange::new(head, Some(Arc::clone(pulse) as _)));
         if expects {
             exchange.expect();
@@ -69,9 +76,10 @@ impl Edge {
         };
         let watch = stack.watch(Arc::clone(&exchange));
         let tunnel_idle = stack.tunnel_idle;
-        let leave = finish::Leave { edge: self.clone(), exchange, accept, on_upgrade, watch, tunnel_idle };
+        let leave = finish::Leave { edge: self.clone(), exchange, accept, on_upgrade, handshake, watch, tunnel_idle };
         match found {
             Err(error) => Stage::Over(Some(leave.refused(error))),
+            Ok(_) if last => Stage::Over(Some(leave.answered(hops::options()))),
             Ok(_) if leave.exchange.head.door == Door::Connect => {
                 Stage::Connect(ResponseFuture::new(connect::serve(leave, Arc::clone(site), request)))
             }
@@ -166,14 +174,16 @@ fn find(site: &Site, head: &Head, headers: &HeaderMap, named: Option<usize>) -> 
 
 /// The request body, watched: how far it is, how many bytes, and a limit on silence.
 fn body(incoming: Incoming, exchange: &Arc<Exchange>, worker: &Worker) -> Body {
-    let mut body = Body::incoming(incoming, Side::Client).with_record(Arc::clone(exchange));
+    let mut body = Body::incoming(incoming, Side::Client, exchange.head.version).with_record(Arc::clone(exchange));
     if !http_body::Body::is_end_stream(&body) {
         exchange.set_upload(Upload::Running);
         if exchange.head.version == http::Version::HTTP_2 {
             body.set_flagged();
+        } else if http_body::Body::size_hint(&body).exact().is_none() {
+            exchange.set_doubtful(true);
         }
         body.set_idle(worker.limits().body_idle, Side::Client, exchange.head.started);
-        body.attach(Box::new(finish::Uploading(Arc::clone(exchange))));
+        body.attach(Box::new(finish::Uploading::new(Arc::clone(exchange))));
         if let Some(hold) = exchange.hold() {
             body.hold(Arc::clone(hold));
         }

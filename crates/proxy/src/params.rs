@@ -121,7 +121,7 @@ pub fn headers(plan: &Plan, snapshot: &Snapshot) -> headers::Params {
     headers::Params {
         request: edit(&policy.headers.request),
         response: edit(&policy.headers.response),
-        via: Some(snapshot.via.clone()),
+        via: Some(Arc::clone(&snapshot.via)),
         rewrite_location: policy.rewrite_location,
     }
 }

@@ -20,7 +20,7 @@ use std::time::Duration;
 use exchange::body::Side;
 use exchange::io::Tunnel;
 use exchange::{Body, Error, ErrorKind, ResponseFuture, Sent, clock};
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
@@ -126,7 +126,7 @@ enum Unsent {
 fn want(flight: &Flight) -> Want {
     let head = &flight.exchange().head;
     Want {
-        h2: head.version == http::Version::HTTP_2,
+        h2: head.version == Version::HTTP_2,
         grpc: head.grpc,
         upgrade: head.upgrade,
         within: flight.connect_timeout(),
@@ -145,7 +145,7 @@ fn hand_over(flight: &mut Flight, mut lease: Lease, mut request: Request<Body>) 
 /// What came back, as an answer.
 fn received(
     answer: Result<Response<Incoming>, TrySendError<Request<Body>>>,
-    lease: Lease,
+    mut lease: Lease,
     flight: &Flight,
     uploaded: Option<Arc<AtomicBool>>,
 ) -> Result<Answer, Unsent> {
@@ -153,7 +153,10 @@ fn received(
         Ok(response) => {
             let now = clock::now();
             let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-            let mut response = response.map(|body| Body::incoming(body, Side::Upstream));
+            let version = response.version();
+            // To such a peer hyper would speak HTTP/1.0 from now on, and drop a body of unknown length.
+            lease.last = version == Version::HTTP_10;
+            let mut response = response.map(|body| Body::incoming(body, Side::Upstream, version));
             wire::undress(&mut response).map_err(Unsent::Failed)?;
             if !response.body().is_end_stream() {
                 if lease.is_h2() && uploaded.as_ref().is_none_or(|done| done.load(Relaxed)) {
@@ -212,6 +215,6 @@ async fn dial(
 async fn tunnel(flight: &mut Flight) -> Result<Answer, Error> {
     let io = flight.pool().connect(Flavour::H1, flight.connect_timeout()).await?.io;
     let mut response = Response::new(Body::empty());
-    response.extensions_mut().insert(Tunnel::new(io));
+    response.extensions_mut().insert(Tunnel::new(io, Arc::clone(flight.pool()) as _));
     Ok(Answer { response, lease: None, uploaded: None, now: clock::now() })
 }

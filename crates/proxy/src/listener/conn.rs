@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::BytesMut;
 use exchange::{Authority, Client, Io};
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -52,6 +51,15 @@ pub struct Entry {
     pub tls: bool,
 }
 
+/// Plain HTTP inside a tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inside {
+    /// HTTP/1.x.
+    Http1,
+    /// HTTP/2 by prior knowledge.
+    Http2,
+}
+
 /// Serves a connection from its first byte to its end.
 pub async fn serve(io: Io, entry: Entry, worker: Arc<Worker>) {
     serve_agreed(io, None, entry, worker).await;
@@ -78,26 +86,23 @@ pub(super) async fn serve_agreed(io: Io, agreed: Option<Spoken>, entry: Entry, w
         }
         (Spoken::Http1, io) => http1(io, entry, worker).await,
         (Spoken::Http2, io) => http2(io, entry, worker).await,
+        (Spoken::BadHttp2, io) => refuse(io, &worker, Rejection::BadRequest, BAD_PREFACE).await,
         (Spoken::Tls, io) => refuse(io, &worker, Rejection::Tls, TLS_HERE).await,
         (Spoken::Unknown, io) => refuse(io, &worker, Rejection::BadRequest, NOT_HTTP).await,
     }
 }
 
-/// What is inside a tunnel, if it is plain HTTP; else the io and what was read of it.
-pub async fn serve_tunnel(
-    mut io: Io,
-    entry: Entry,
-    worker: Arc<Worker>,
-    within: Duration,
-) -> Result<(), (Io, BytesMut)> {
-    let mut early = BytesMut::new();
-    let spoken = tokio::time::timeout(within, sniff::peek(&mut io, &mut early)).await;
+/// Serves plain HTTP inside a tunnel, once its first bytes told which.
+pub async fn serve_inside(spoken: Inside, io: Io, entry: Entry, worker: Arc<Worker>) {
     match spoken {
-        Ok(Ok(Some(Spoken::Http1))) => http1(sniff::rewound(io, early.freeze()), entry, worker).await,
-        Ok(Ok(Some(Spoken::Http2))) => http2(sniff::rewound(io, early.freeze()), entry, worker).await,
-        _ => return Err((io, early)),
+        Inside::Http1 => http1(io, entry, worker).await,
+        Inside::Http2 => http2(io, entry, worker).await,
     }
-    Ok(())
+}
+
+/// Tells a TLS client inside a tunnel that nobody has this name here.
+pub async fn refuse_name(io: Io) {
+    say(io, NO_SUCH_NAME).await;
 }
 
 async fn http1(io: Io, entry: Entry, worker: Arc<Worker>) {
@@ -118,7 +123,16 @@ async fn http1(io: Io, entry: Entry, worker: Arc<Worker>) {
                 linger(parts.io.into_inner().into_inner(), worker.drain()).await;
             }
         }
-        Watched::Ended(ended) => ended.unwrap_or_else(|error| note(&worker, &error)),
+        Watched::Ended(Ok(())) => {}
+        Watched::Ended(Err(error)) => {
+            note(&worker, &error);
+            if pulse.is_open_ended()
+                && let Some(parts) = connection.into_parts()
+            {
+                // RFC 9112 section 8: closed in order, what was cut would look whole.
+                parts.io.into_inner().into_inner().reset_on_close();
+            }
+        }
         Watched::Overstayed if pulse.phase() == Phase::Head => {
             worker.stats().connection_rejected(Rejection::ClientTimeout);
             if let Some(parts) = connection.into_parts() {
@@ -144,6 +158,7 @@ async fn http2(io: Io, entry: Entry, worker: Arc<Worker>) {
         .max_header_list_size(u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(RESETS)
         .max_local_error_reset_streams(RESETS)
+        .enable_connect_protocol()
         // Bytes say nothing of a request here: a PING must not begin a head that never ends.
         .serve_connection(TokioIo::new(io), edge);
     let mut connection = Box::pin(connection);
@@ -296,3 +311,7 @@ const NOT_HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\nproxy-status: attache; err
 content-type: text/plain\r\nconnection: close\r\ncontent-length: 42\r\n\r\nThis is an HTTP proxy; that was not HTTP.\n";
 /// A TLS alert (fatal, unrecognized_name would be a lie): handshake_failure.
 const TLS_HERE: &[u8] = &[0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 0x28];
+/// A TLS alert: unrecognized_name (RFC 6066 section 3).
+const NO_SUCH_NAME: &[u8] = &[0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x70];
+/// SETTINGS, and GOAWAY with PROTOCOL_ERROR (RFC 9113 section 3.4).
+const BAD_PREFACE: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];

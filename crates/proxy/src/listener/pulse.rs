@@ -63,6 +63,8 @@ pub struct Pulse {
     interim: AtomicBool,
     interims: Mutex<VecDeque<(Bytes, Weak<Exchange>)>>,
     waker: AtomicWaker,
+    /// What is written ends with the connection (HTTP/1.0).
+    open_ended: AtomicBool,
 }
 
 /// What a connection is told.
@@ -100,6 +102,16 @@ impl Pulse {
             (false, since) if since != 0 => self.stalled.store(0, Relaxed),
             _ => {}
         }
+    }
+
+    /// An answer is written that may end with the connection.
+    pub fn set_open_ended(&self) {
+        self.open_ended.store(true, Relaxed);
+    }
+
+    /// Only a reset tells the client that an answer was cut.
+    pub fn is_open_ended(&self) -> bool {
+        self.open_ended.load(Relaxed)
     }
 
     /// A write waits.
@@ -244,6 +256,7 @@ impl Pulses {
             interim: AtomicBool::new(false),
             interims: Mutex::default(),
             waker: AtomicWaker::new(),
+            open_ended: AtomicBool::new(false),
         });
         self.all.lock().push(Arc::downgrade(&pulse));
         pulse

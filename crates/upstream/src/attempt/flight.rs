@@ -182,6 +182,10 @@ struct Landing {
 
 impl Finish for Landing {
     fn trailers(&mut self, trailers: &HeaderMap) {
+        // hyper takes up to an empty line for trailers whatever follows the last chunk: a doubtful end.
+        if let Some(lease) = &mut self.lease {
+            lease.last = true;
+        }
         if grpc_failed(trailers)
             && let Some(generation) = self.late.take()
         {

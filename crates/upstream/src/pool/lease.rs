@@ -20,6 +20,8 @@ pub struct Lease {
     connection: Connection,
     /// It had served before.
     pub reused: bool,
+    /// It serves no further request, though it may end well.
+    pub last: bool,
 }
 
 enum Connection {
@@ -29,11 +31,11 @@ enum Connection {
 
 impl Lease {
     pub(super) fn h1(pool: Arc<Pool>, connection: h1::Connection, reused: bool) -> Self {
-        Self { pool, connection: Connection::H1(connection), reused }
+        Self { pool, connection: Connection::H1(connection), reused, last: false }
     }
 
     pub(super) fn h2(pool: Arc<Pool>, stream: h2::Stream, reused: bool) -> Self {
-        Self { pool, connection: Connection::H2(stream), reused }
+        Self { pool, connection: Connection::H2(stream), reused, last: false }
     }
 
     /// It speaks HTTP/2.
@@ -66,6 +68,14 @@ impl Lease {
         }
     }
 
+    /// Waits until it takes a request; `false`: it has closed.
+    pub(super) async fn ready(&mut self) -> bool {
+        match &mut self.connection {
+            Connection::H1(connection) => connection.sender.ready().await.is_ok(),
+            Connection::H2(stream) => stream.sender.ready().await.is_ok(),
+        }
+    }
+
     /// No new request goes onto this connection.
     pub(crate) fn retire(&self) {
         if let Connection::H2(stream) = &self.connection {
@@ -83,6 +93,7 @@ impl Lease {
     /// Gives it back after both bodies ended cleanly.
     pub fn give_back(self, now: Tick) {
         match self.connection {
+            Connection::H1(_) if self.last => {}
             Connection::H1(connection) => h1::give_back(&self.pool, connection, now),
             Connection::H2(stream) => stream.used(now),
         }
