@@ -10,11 +10,14 @@ from dataclasses import dataclass, field
 
 SEVERITIES = ("critical", "high", "medium", "low")
 H1 = ("forward", "reverse")
-MODES = ("forward", "reverse", "h2")
+# HTTP/2 in front of an HTTP/1 origin; HTTP/1, and HTTP/2, in front of an HTTP/2 origin.
+H2, TO_H2 = ("h2",), ("h1-h2", "h2-h2")
+MODES = (*H1, *H2, *TO_H2)
 # In the order of the table.
 AREAS = (
     "smuggling", "framing", "targets", "hop-by-hop", "connect", "upgrade", "truncation", "upstream", "body",
     "interim", "limits", "slowness", "loops", "methods", "http10", "pipelining",
+    "h2 framing", "h2 messages", "h2 translation", "h2 upstream", "h2 floods",
 )  # fmt: skip
 
 

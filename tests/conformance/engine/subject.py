@@ -24,10 +24,10 @@ PEERS = proxies.PEERS
 
 # What a peer can play. Forward: absolute-form; CONNECT is an ability of its own.
 MODES = {
-    "attache": ("forward", "reverse", "h2"),
-    "haproxy": ("forward", "reverse", "h2"),
+    "attache": ("forward", "reverse", "h2", "h1-h2", "h2-h2"),
+    "haproxy": ("forward", "reverse", "h2", "h1-h2", "h2-h2"),
     "nginx": ("forward", "reverse", "h2"),
-    "envoy": ("forward", "reverse", "h2"),
+    "envoy": ("forward", "reverse", "h2", "h1-h2", "h2-h2"),
 }
 ABILITIES = {"attache": frozenset({"connect", "guard"}), "envoy": frozenset({"connect"})}
 
@@ -70,10 +70,10 @@ class Subject:
         shutil.rmtree(self.dir, ignore_errors=True)
 
     def place(self, origins):
-        """The configuration of this mode: NAME-MODE.*, or NAME.* for all modes."""
-        source = CONFIGS / f"{self.name}-{self.mode}.{self.proxy.suffix}"
-        if not source.exists():
-            source = CONFIGS / f"{self.name}.{self.proxy.suffix}"
+        """The configuration of this mode: NAME-MODE.*, NAME-to-h2.* before an HTTP/2 origin, or NAME.* for all modes."""
+        kinds = (f"-{self.mode}", "-to-h2" if self.mode.endswith("-h2") else "", "")
+        files = (CONFIGS / f"{self.name}{kind}.{self.proxy.suffix}" for kind in kinds)
+        source = next(file for file in files if file.exists())
         text = LANE.sub(lambda found: "".join(lane(found.group(1), origin) for origin in origins), source.read_text())
         for old, new in (("4780", self.port), ("4781", self.admin)):
             text = re.sub(rf"\b{old}\b", str(new), text)

@@ -42,40 +42,44 @@ async def send(wire, parts):
     await wire.send(*(part(wire) if callable(part) else part for part in parts))
 
 
-def connection_error(*codes):
-    return {f"goaway {code}" for code in codes} | {"closed"}
+# What an error may be called that is not the one the RFC names: the end is what counts, and `exact` cases look at names.
+ERRORS = ("PROTOCOL_ERROR", "INTERNAL_ERROR", "FLOW_CONTROL_ERROR", "STREAM_CLOSED", "FRAME_SIZE_ERROR",
+          "COMPRESSION_ERROR", "ENHANCE_YOUR_CALM")  # fmt: skip
 
 
-def kills(codes, *parts, **how):
-    """The connection ends, with one of the codes if any is told (RFC 9113, section 5.4.1)."""
-    codes = (codes,) if isinstance(codes, str) else codes
+def kills(*parts, exact=(), **how):
+    """The connection ends with an error, `exact` being its code (RFC 9113, section 5.4.1)."""
+    wanted = {f"goaway {code}" for code in exact or ERRORS} | {"closed"}
 
     async def test(wire, _):
         await send(wire, parts)
         ending = await wire.ending()
-        if ending not in connection_error(*codes):
-            return f"{ending or 'the connection lives'}, not {' or '.join(sorted(connection_error(*codes)))}"
-        if not await wire.until(lambda: wire.closed) and not wire.closed:
-            return f"{ending}, but the connection is not closed"
-        return None
+        if ending not in wanted:
+            return f"{ending or 'the connection lives'}, not {named(exact)}"
+        await wire.until(lambda: wire.closed)
+        return None if wire.closed else f"{ending}, but the connection is not closed"
 
     return scene(test, **how)
 
 
-def refuses(codes, *parts, stream=1, statuses=("400",), also=clean, **how):
-    """The stream ends with one of the codes or statuses, or the connection does (section 5.4)."""
-    codes = (codes,) if isinstance(codes, str) else codes
-    wanted = {f"rst {code}" for code in codes} | connection_error(*codes) | set(statuses)
+def refuses(*parts, stream=1, statuses=("400",), exact=(), also=clean, **how):
+    """The stream ends with an error or one of the statuses, or the connection does (section 5.4)."""
+    codes = exact or ERRORS
+    wanted = {f"rst {code}" for code in codes} | {f"goaway {code}" for code in codes} | {"closed", *statuses}
 
     async def test(wire, _):
         await send(wire, parts)
         verdict = await wire.verdict(stream)
-        return None if verdict in wanted else f"{verdict}, not {' or '.join(sorted(wanted))}"
+        return None if verdict in wanted else f"{verdict}, not {' or '.join((named(exact), *statuses))}"
 
     return scene(test, also, **how)
 
 
-def serves(*parts, stream=1, body=None, **how):
+def named(exact):
+    return " or ".join(exact) or "an error"
+
+
+def serves(*parts, stream=1, body=None, also=clean, **how):
     """The request is answered as if nothing were, and the connection lives on."""
 
     async def test(wire, _):
@@ -87,7 +91,7 @@ def serves(*parts, stream=1, body=None, **how):
             return f"the body {bytes(wire.streams[stream].data)[:80]!r}, not {body[:80]!r}"
         return None if await wire.alive() else f"after that the connection is over: {await wire.ending(0)}"
 
-    return scene(test, **how)
+    return scene(test, also, **how)
 
 
 def case(add, name, **given):
