@@ -34,12 +34,12 @@ async def closed(wire, part):
     return f"no STREAM_CLOSED: {wire.frames[-3:]}"
 
 
-@case(add, "h2-closed-data", severity="high")
+@case(add, "h2-closed-data")
 async def _(wire, _stage):
     return await closed(wire, f.data(1, b"x", True))
 
 
-@case(add, "h2-closed-headers", severity="high")
+@case(add, "h2-closed-headers")
 async def _(wire, _stage):
     return await closed(wire, get(1, path="/again")(wire))
 
@@ -64,7 +64,7 @@ add = section("5.1.2", "more streams than allowed are refused", "high")
 async def _(wire, _stage):
     await wire.until(lambda: wire.settings is not None)
     limit = wire.settings.get(f.MAX_STREAMS, 0)
-    if not 0 < limit <= 1000:
+    if not 0 < limit <= 4096:
         return f"SETTINGS_MAX_CONCURRENT_STREAMS is {limit or 'not set'}"
     numbers = range(1, 2 * limit + 2, 2)
     await wire.send(*(f.headers(n, wire.fields("POST"), end=False) for n in numbers))
@@ -132,8 +132,8 @@ async def _(wire, _stage):
 async def _(wire, _stage):
     # All at once, so that nothing can be granted in between.
     await wire.until(lambda: wire.acks)
-    size = max(wire.settings.get(f.INITIAL_WINDOW, 65535), wire.window) + 65536
-    await wire.send(post()(wire), *[f.data(1, bytes(16384))] * min(size // 16384 + 1, 1024))
+    size = min(wire.settings.get(f.INITIAL_WINDOW, 65535), wire.window) + 65536
+    await wire.send(post()(wire), *[f.data(1, bytes(16384))] * (size // 16384 + 1))
     verdict = await wire.verdict()
     return None if verdict in ("rst FLOW_CONTROL_ERROR", "goaway FLOW_CONTROL_ERROR", "closed") else verdict
 

@@ -54,6 +54,9 @@ async def run(side, script, number):
         elif step is steps.MESSAGE:
             await side.until(lambda: whole(side) > side.taken)
             side.taken += 1
+        elif step is steps.ECHO and whole(side) < side.taken:
+            # It was broken off before it was whole.
+            return
         elif step is steps.ECHO:
             await echo(side, number)
         else:
