@@ -2,6 +2,7 @@
 import asyncio
 
 from engine.case import family
+from engine.steps import HEAD, Await, Signal
 from h2 import frames as f
 from h2.script import HOLD, case, get, kills, post, refuses, serves
 
@@ -128,12 +129,17 @@ async def _(wire, _stage):
     return None if verdicts == {"200"} else f"{verdicts}"
 
 
-@case(add, "h2-window-overrun-by-client", origin=HOLD)
-async def _(wire, _stage):
-    # All at once, so that nothing can be granted in between.
+@case(add, "h2-window-overrun-by-client", origin=(HEAD, Signal("begun"), Await("never")), also=None)
+async def _(wire, stage):
     await wire.until(lambda: wire.acks)
-    size = min(wire.settings.get(f.INITIAL_WINDOW, 65535), wire.window) + 65536
-    await wire.send(post()(wire), *[f.data(1, bytes(16384))] * (size // 16384 + 1))
+    await wire.send(post()(wire))
+    await stage.signal("begun").wait()
+    # What is not read is not granted anew, once all buffers on the way are full.
+    for side in stage.origin.sides:
+        side.writer.transport.pause_reading()
+    for _ in range(48):
+        if wire.goaway or wire.stream(1).over or not await wire.send(f.data(1, bytes(16384)) * 64):
+            break
     verdict = await wire.verdict()
     return None if verdict in ("rst FLOW_CONTROL_ERROR", "goaway FLOW_CONTROL_ERROR", "closed") else verdict
 

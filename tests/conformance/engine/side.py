@@ -14,7 +14,7 @@ class Side:
         self.stream, self.writer, self.stage = reader, writer, stage
         self.reader = Reader(responses)
         self.raw = bytearray()
-        self.end = None
+        self.end, self.finished = None, False
         self.changed = asyncio.Event()
         self.taken = 0
         self.pump = asyncio.ensure_future(self.receive())
@@ -48,6 +48,8 @@ class Side:
             await self.changed.wait()
 
     async def send(self, data):
+        if self.finished:
+            return
         try:
             self.writer.write(data)
             await self.writer.drain()
@@ -87,6 +89,7 @@ class Side:
     def fin(self):
         try:
             if not self.writer.is_closing():
+                self.finished = True
                 self.writer.write_eof()
         except OSError:
             pass

@@ -6,7 +6,8 @@ from . import frames as f
 
 
 class View:
-    """A client's connection with the parts of an HTTP/1 `Side`; `methods` are those of the requests, by stream."""
+    """A client's connection with the parts of an HTTP/1 `Side`; `methods` are those of the requests, by stream. Where
+    HTTP/1 ends the connection, the end of all streams is as good."""
 
     def __init__(self, wire, methods=None):
         self.wire, self.methods, self.closed_first = wire, methods or {}, False
@@ -27,7 +28,11 @@ class View:
 
     @property
     def end(self):
-        return self.wire.closed
+        if self.wire.closed or not self.wire.streams:
+            return self.wire.closed
+        if any(it.code for it in self.wire.streams.values()):
+            return "rst"
+        return "fin" if all(it.over for it in self.wire.streams.values()) else None
 
     def close(self):
         self.wire.close()

@@ -59,6 +59,8 @@ class Wire:
 
     async def send(self, *parts):
         """All of it, or until the other end closes; whether it could be written."""
+        if self.closed or self.writer.is_closing():
+            return False
         try:
             self.writer.write(b"".join(parts))
             await self.writer.drain()
@@ -68,7 +70,7 @@ class Wire:
 
     def put(self, *parts):
         """Without waiting."""
-        if not self.writer.is_closing():
+        if not self.closed and not self.writer.is_closing():
             self.writer.write(b"".join(parts))
 
     async def pour(self, stream, body, end=True, trailers=None):
