@@ -140,6 +140,18 @@ def sent_on(data=None, number=1):
     return every(*parts, *([] if data is None else [body(data)]))
 
 
+def broken_body(seen):
+    """The client's body is no message: no origin may take it for whole, and the connection is over."""
+    if what := nothing_smuggled(seen):
+        return what
+    whole = [request for request in seen.requests if request.complete and b"/probe" not in request.target]
+    if whole:
+        return f"an origin read a whole message: {whole[0]}"
+    if seen.replies and seen.status not in (400, 408, 413, 431, 501):
+        return f"status {seen.status}, not 400"
+    return once(seen)
+
+
 def answers_match(seen):
     """Each plain answer is for the request it follows: the origin echoes targets."""
     for number, reply in enumerate(seen.replies):
