@@ -1,7 +1,7 @@
 """Heads that are not well formed, and heads that are odd but are: RFC 9112 2, 3, 5 and RFC 9110 5."""
-from engine.accept import clean, dropped, either, every, refused, rejected, reply_field, request_field, sent_on, status, unsent
+from engine.accept import clean, dropped, either, every, refused, reply_field, request_field, sent_on, status, unsent
 from engine.case import MODES, Ask, family
-from engine.steps import ECHO, FIN, HEAD, MESSAGE, PROBE, REPLY
+from engine.steps import MESSAGE, PROBE, REPLY
 
 add = family("framing", "RFC 9112 5.1", "high", "a head line that parsers read in different ways is refused")
 
@@ -59,10 +59,15 @@ for name, before in {"crlf": b"\r\n", "two-crlf": b"\r\n\r\n"}.items():
         client=(before + b"GET <T>/f HTTP/1.1\r\nHost: <H>\r\n\r\n", REPLY, PROBE),
         why="an empty line before the request line is ignored")  # fmt: skip
 for name, raw in {
-    "tls": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 64, "ssh": b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "nuls": b"\x00" * 64 + b"\r\n\r\n",
+    "ssh": b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "nuls": b"\x00" * 64 + b"\r\n\r\n",
     "smtp": b"EHLO example\r\n\r\n", "high": b"\xff\xfe\xfd\r\n\r\n",
 }.items():  # fmt: skip
     add(f"garbage-{name}", either(refused(), dropped), client=(raw, REPLY), source="RFC 9112 2.2", limit=8)
+
+# A ClientHello that is none: to answer it with a TLS alert is a courtesy.
+alert = every(unsent, lambda seen: None if seen.end and (not seen.raw or seen.raw[:1] == b"\x15") else f"{seen.raw[:60]!r}, end {seen.end}")
+add("garbage-tls", either(refused(), alert), client=(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 64, REPLY),
+    source="RFC 9112 2.2", limit=8)  # fmt: skip
 
 # What is odd and right must pass.
 keep = family("framing", "RFC 9110 5.5", "medium", "a field value is the sender's: it arrives byte for byte", modes=MODES)

@@ -1,5 +1,5 @@
 """Request targets and Host: RFC 9112 3.2, RFC 9110 4.2 and 7.2."""
-from engine.accept import clean, count, either, every, got, once, refused, rejected, request_field, sent_on, status, unsent
+from engine.accept import either, every, got, rejected, request_field, sent_on
 from engine.case import MODES, Ask, family
 from engine.steps import PROBE, REPLY
 
@@ -40,8 +40,8 @@ for name, host in {
 }.items():  # fmt: skip
     ignored = lambda seen: None if seen.mode == "forward" and not every(sent_on(), own_host)(seen) else "not ignored for the target"  # noqa: E731
     get(f"host-{name}", b"<T>/t", b"Host: " + host + b"\r\n", either(rejected(), ignored))
-for name, host in {"upper": b"LANE", "port-80": b":80", "port-empty": b":"}.items():
-    raw = b"Host: <H>" + host + b"\r\n" if name != "upper" else b"hOsT: <H>\r\n"
+for name, host in {"name-case": b"", "port-80": b":80", "port-empty": b":"}.items():
+    raw = b"Host: <H>" + host + b"\r\n" if name != "name-case" else b"hOsT: <H>\r\n"
     get(f"host-valid-{name}", b"<T>/t", raw, sent_on() if name != "port-empty" else either(sent_on(), rejected()), severity="medium")
 
 # Absolute form: the target beats Host, and the origin gets origin-form.
@@ -51,10 +51,11 @@ for name, host in {"other": b"other.test", "other-port": b"<H>:8080", "ip": b"12
         source="RFC 9112 3.2.2: the proxy must ignore Host and replace it", severity="high")  # fmt: skip
 for name, raw, wanted in (
     ("origin-form", b"http://<H>/a?b", b"/a?b"), ("no-path", b"http://<H>", b"/"), ("query-only", b"http://<H>?q=1", b"/?q=1"),
-    ("upper-scheme", b"HTTP://<H>/a", b"/a"), ("port-80", b"http://<H>:80/a", b"/a"), ("port-empty", b"http://<H>:/a", b"/a"),
+    ("upper-scheme", b"HTTP://<H>/a", b"/a"), ("port-80", b"http://<H>:80/a", b"/a"),
     ("slashes", b"http://<H>//a", b"//a"), ("url-in-path", b"http://<H>/http://x/", b"/http://x/"), ("at-in-path", b"http://<H>/@x:y", b"/@x:y"),
 ):  # fmt: skip
     get(f"absolute-{name}", raw, HOST, every(sent_on(), own_host, target(wanted)), source="RFC 9112 3.2.1, 3.2.2", severity="medium")
+get("absolute-port-empty", b"http://<H>:/a", HOST, every(sent_on(), own_host, target(b"/a")), severity="low", source="RFC 3986 3.2.3: an empty port is the default")
 for name, raw in {
     "userinfo": b"http://user:pw@<H>/t", "user": b"http://user@<H>/t", "userinfo-empty": b"http://@<H>/t", "userinfo-other": b"http://<H>@other.test/t",
     "userinfo-fragment": b"http://<H>:80#@other.test/t", "userinfo-backslash": b"http://<H>\\@other.test/t", "port-plus": b"http://<H>:+80/t",
@@ -63,10 +64,11 @@ for name, raw in {
     "bracket": b"http://[::1/t", "bracket-host": b"http://[<H>]/t", "percent-nul": b"http://<H>%00/t", "percent-slash": b"http://<H>%2f.test/t",
     "tab": b"http://<H>\t/t", "semicolon": b"http://<H>;x/t", "comma": b"http://<H>,x/t", "latin1": b"http://<H>\xe9/t", "quote": b'http://"<H>"/t',
     "scheme-none": b"://<H>/t", "scheme-ftp": b"ftp://<H>/t", "scheme-file": b"file:///etc/passwd", "scheme-javascript": b"javascript:x",
-    "scheme-data": b"data:,x", "scheme-ws": b"ws://<H>/t", "authority": b"<H>:80", "word": b"t",
+    "scheme-data": b"data:,x", "scheme-ws": b"ws://<H>/t", "word": b"t",
 }.items():  # fmt: skip
     get(f"authority-{name}", raw, HOST, rejected(400, 403, 404, 405, 421, 501, 502), modes=FORWARD,
         source="RFC 9110 4.2.4, RFC 3986 3.2", why="one strict authority parser: nothing after a host makes it another")  # fmt: skip
+get("authority-form", b"<H>:80", HOST, rejected(400, 404, 405, 501), severity="medium", source="RFC 9112 3.2.3: only CONNECT has it")
 
 # Origin form: path and query are the origin's, byte for byte (RFC 9110 7.7, RFC 3986 6 is not a proxy's).
 for name, path in {
@@ -89,6 +91,6 @@ for name, path in {
     get(f"path-bad-{name}", b"<T>" + path, HOST, either(rejected(), kept), severity="medium", source="RFC 9112 3.2: 400, or nothing changed")
 get("path-double-slash-host", b"//other.test/t", HOST, either(rejected(400, 403, 404), every(sent_on(), own_host, target(b"//other.test/t"))),
     source="RFC 9112 3.2.1", why="a path that starts with two slashes names no host")  # fmt: skip
-add("path-relative", refused(), client=(b"GET t HTTP/1.1\r\nHost: <H>\r\n\r\n", REPLY, PROBE), modes=("reverse",), severity="medium")
+add("path-relative", rejected(400, 404), client=(b"GET t HTTP/1.1\r\nHost: <H>\r\n\r\n", REPLY, PROBE), modes=("reverse",), severity="medium")
 add("path-star-get", rejected(400, 403, 404, 405), client=(b"GET * HTTP/1.1\r\nHost: <H>\r\n\r\n", REPLY, PROBE), modes=("reverse",), severity="low",
     source="RFC 9112 3.2.4: only OPTIONS has it")  # fmt: skip
