@@ -75,9 +75,16 @@ def status(*wanted):
 
 
 def unsent(seen):
-    """No byte of a request reached an origin."""
-    reached = [side for side in seen.origins if side.raw]
-    return f"it reached the origin: {bytes(reached[0].raw[:160])!r}" if reached else None
+    """No byte of the request reached an origin; a probe may."""
+    for side in seen.origins:
+        if side.raw and (side.reader.rest or side.reader.violations or own(side.reader.messages)):
+            return f"it reached the origin: {bytes(side.raw[:160])!r}"
+    return None
+
+
+def own(requests):
+    """Requests of the case, without the probe's."""
+    return [request for request in requests if b"/probe" not in request.target]
 
 
 def dropped(seen):
@@ -110,9 +117,9 @@ def count(number):
     def accept(seen):
         if what := nothing_smuggled(seen):
             return what
-        own = [request for request in seen.requests if b"/probe" not in request.target]
-        if len(own) != number or not all(request.complete for request in own):
-            return f"the origin read {len(own)} requests, not {number}: {own}"
+        found = own(seen.requests)
+        if len(found) != number or not all(request.complete for request in found):
+            return f"the origin read {len(found)} requests, not {number}: {found}"
         return None
 
     return accept
@@ -138,6 +145,18 @@ def sent_on(data=None, number=1):
     """Forwarded as clean messages, each answer for its own request; `data` is the body the origin must have read."""
     parts = [clean, count(number), status(200), answers_match]
     return every(*parts, *([] if data is None else [body(data)]))
+
+
+def broken_body(seen):
+    """The client's body is no message: no origin may take it for whole, and the connection is over."""
+    if what := nothing_smuggled(seen):
+        return what
+    whole = [request for request in own(seen.requests) if request.complete]
+    if whole:
+        return f"an origin read a whole message: {whole[0]}"
+    if seen.replies and seen.status not in (400, 408, 413, 431, 501):
+        return f"status {seen.status}, not 400"
+    return once(seen)
 
 
 def answers_match(seen):

@@ -70,10 +70,10 @@ class Registry:
             self.cases[case.id] = case
 
     def plays(self, mode, pattern=None):
-        """The cases that play in a mode; `pattern` is a regular expression for id, area or source."""
+        """The cases that play in a mode; `pattern` is a regular expression ffor id (which begins with the area) and source."""
         chosen = (case for case in self.cases.values() if mode in case.modes)
         if pattern:
-            chosen = (case for case in chosen if pattern.search(f"{case.area}/{case.id} {case.source}"))
+            chosen = (case for case in chosen if pattern.search(f"{case.id} {case.source}"))
         return list(chosen)
 
 
@@ -81,10 +81,10 @@ REGISTRY = Registry()
 
 
 def family(area, source, severity, why, **common):
-    """A maker of cases that share all but a few things."""
+    """A maker of cases that share all but a few things; the id is the area and the name."""
 
     def add(name, accept, **own):
         given = {"area": area, "source": source, "severity": severity, "why": why, **common, **own}
-        REGISTRY.add(Case(id=name, accept=accept, **given))
+        REGISTRY.add(Case(id=f"{area}-{name}", accept=accept, **given))
 
     return add

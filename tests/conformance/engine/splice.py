@@ -16,14 +16,21 @@ class Splice:
 
     def __init__(self):
         self.port = 0
+        self.tasks = []
 
     async def open(self, origins):
         self.ports = {origin.host.encode(): origin.port for origin in origins}
-        self.server = await asyncio.start_server(self.relay, "127.0.0.1", 0)
+        self.server = await asyncio.start_server(self.accept, "127.0.0.1", 0)
         self.port = self.server.sockets[0].getsockname()[1]
 
     async def close(self):
         self.server.close()
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+
+    def accept(self, reader, writer):
+        self.tasks.append(asyncio.create_task(self.relay(reader, writer)))
 
     async def relay(self, reader, writer):
         try:

@@ -48,7 +48,7 @@ def failures(subject, results, accepted, verbose):
     for severity in SEVERITIES:
         for result in (result for result in wrong if result.case.severity == severity):
             why = reason(accepted, result) if accepted else None
-            print(f"  {severity:8} {result.case.area}/{result.case.id} [{result.mode}] {result.case.source}")
+            print(f"  {severity:8} {result.case.id} [{result.mode}] {result.case.source}")
             print(f"           {result.wrong}" + (f"\n           known: {why}" if why else ""))
             if verbose:
                 print(f"           why: {result.case.why}")
