@@ -8,20 +8,20 @@ from h2.script import HOLD, case, get, kills, post, refuses, serves
 
 
 def section(number, why, severity="medium"):
-    return family("h2 framing", f"RFC 9113 {number}", severity, why, modes=("h2",))
+    return family("h2-framing", f"RFC 9113 {number}", severity, why, modes=("h2",))
 
 
 add = section("5.1", "frames that a stream's state does not allow")
-add("h2-idle-data", **kills(f.data(1, b"x", True)))
-add("h2-half-closed-data", origin=HOLD, severity="high",
+add("idle-data", **kills(f.data(1, b"x", True)))
+add("half-closed-data", origin=HOLD, severity="high",
     **refuses(get(), f.data(1, b"x", True), statuses=()))  # fmt: skip
-add("h2-half-closed-headers", origin=HOLD, severity="high",
+add("half-closed-headers", origin=HOLD, severity="high",
     **refuses(get(), f.headers(1, [("x-late", "1")]), statuses=()))  # fmt: skip
-add("h2-half-closed-continuation", origin=HOLD,
+add("half-closed-continuation", origin=HOLD,
     **kills(get(), f.frame(f.CONTINUATION, f.END_HEADERS, 1)))  # fmt: skip
 # Both cross on the wire what a server may have thrown away already: it may also say nothing.
-add("h2-data-after-own-reset", **refuses(post(), f.reset(1), f.data(1, b"x", True), statuses=("silent",)))
-add("h2-headers-after-own-reset", **refuses(post(), f.reset(1), get(1), statuses=("silent",)))
+add("data-after-own-reset", **refuses(post(), f.reset(1), f.data(1, b"x", True), statuses=("silent",)))
+add("headers-after-own-reset", **refuses(post(), f.reset(1), get(1), statuses=("silent",)))
 
 
 async def closed(wire, part):
@@ -35,17 +35,17 @@ async def closed(wire, part):
     return f"no STREAM_CLOSED: {wire.frames[-3:]}"
 
 
-@case(add, "h2-closed-data")
+@case(add, "closed-data")
 async def _(wire, _stage):
     return await closed(wire, f.data(1, b"x", True))
 
 
-@case(add, "h2-closed-headers")
+@case(add, "closed-headers")
 async def _(wire, _stage):
     return await closed(wire, get(1, path="/again")(wire))
 
 
-@case(add, "h2-reset-during-the-answer-is-no-error")
+@case(add, "reset-during-the-answer-is-no-error")
 async def _(wire, _stage):
     await wire.send(get(1)(wire), f.reset(1), f.update(1, 5), get(3)(wire))
     verdict = await wire.verdict(3)
@@ -53,15 +53,15 @@ async def _(wire, _stage):
 
 
 add = section("5.1.1", "stream numbers are odd and grow")
-add("h2-number-even", **kills(get(2)))
-add("h2-number-smaller", **kills(get(5), get(3)))
-add("h2-number-gap", **serves(get(1), get(1001), stream=1001))
-add("h2-number-last", **serves(get(2**31 - 1), stream=2**31 - 1))
+add("number-even", **kills(get(2)))
+add("number-smaller", **kills(get(5), get(3)))
+add("number-gap", **serves(get(1), get(1001), stream=1001))
+add("number-last", **serves(get(2**31 - 1), stream=2**31 - 1))
 
 add = section("5.1.2", "more streams than allowed are refused", "high")
 
 
-@case(add, "h2-streams-beyond-the-limit", origin=HOLD)
+@case(add, "streams-beyond-the-limit", origin=HOLD)
 async def _(wire, _stage):
     await wire.until(lambda: wire.settings is not None)
     limit = wire.settings.get(f.MAX_STREAMS, 0)
@@ -76,7 +76,7 @@ async def _(wire, _stage):
 add = section("5.2, 6.9", "windows bind both sides", "high")
 
 
-@case(add, "h2-window-of-one", settings=((f.INITIAL_WINDOW, 1),))
+@case(add, "window-of-one", settings=((f.INITIAL_WINDOW, 1),))
 async def _(wire, _stage):
     verdict = await wire.get("/one-octet-at-a-time")
     it = wire.stream(1)
@@ -85,7 +85,7 @@ async def _(wire, _stage):
     return None if max(it.pieces) == 1 else f"DATA of {max(it.pieces)} octets in a window of 1"
 
 
-@case(add, "h2-window-of-zero", settings=((f.INITIAL_WINDOW, 0),))
+@case(add, "window-of-zero", settings=((f.INITIAL_WINDOW, 0),))
 async def _(wire, _stage):
     await wire.ask("/nothing-yet")
     await wire.until(lambda: wire.stream(1).head)
@@ -97,7 +97,7 @@ async def _(wire, _stage):
     return None if verdict == "200" else f"{verdict} after the window opened"
 
 
-@case(add, "h2-window-changed-by-settings", settings=((f.INITIAL_WINDOW, 4),))
+@case(add, "window-changed-by-settings", settings=((f.INITIAL_WINDOW, 4),))
 async def _(wire, _stage):
     wire.credit = False
     await wire.ask("/abcdefghijklmnop")
@@ -112,7 +112,7 @@ async def _(wire, _stage):
     return None if verdict == "200" else f"{verdict} after the window opened by SETTINGS"
 
 
-@case(add, "h2-window-of-the-connection", settings=((f.INITIAL_WINDOW, 2**20),))
+@case(add, "window-of-the-connection", settings=((f.INITIAL_WINDOW, 2**20),))
 async def _(wire, _stage):
     wire.credit = False
     # The answer repeats the path.
@@ -129,7 +129,7 @@ async def _(wire, _stage):
     return None if verdicts == {"200"} else f"{verdicts}"
 
 
-@case(add, "h2-window-overrun-by-client", origin=(HEAD, Signal("begun"), Await("never")), also=None)
+@case(add, "window-overrun-by-client", origin=(HEAD, Signal("begun"), Await("never")), also=None)
 async def _(wire, stage):
     await wire.until(lambda: wire.acks)
     await wire.send(post()(wire))
@@ -144,7 +144,7 @@ async def _(wire, stage):
     return None if verdict in ("rst FLOW_CONTROL_ERROR", "goaway FLOW_CONTROL_ERROR", "closed") else verdict
 
 
-@case(add, "h2-window-padding-is-credited-back")
+@case(add, "window-padding-is-credited-back")
 async def _(wire, _stage):
     await wire.until(lambda: wire.acks)
     await wire.send(post()(wire))
@@ -162,7 +162,7 @@ async def _(wire, _stage):
 add = section("5.4", "the end of one stream is not that of the others", "high")
 
 
-@case(add, "h2-reset-does-not-hurt-the-neighbour", origin=HOLD)
+@case(add, "reset-does-not-hurt-the-neighbour", origin=HOLD)
 async def _(wire, stage):
     await wire.send(get(1, path="/kept")(wire), get(3, path="/left")(wire))
     await wire.alive()

@@ -17,7 +17,7 @@ MODES = (*H1, *H2, *TO_H2)
 AREAS = (
     "smuggling", "framing", "targets", "hop-by-hop", "connect", "upgrade", "truncation", "upstream", "body",
     "interim", "limits", "slowness", "loops", "methods", "http10", "pipelining",
-    "h2 framing", "h2 messages", "h2 translation", "h2 upstream", "h2 floods",
+    "h2-framing", "h2-messages", "h2-translation", "h2-upstream", "h2-floods",
 )  # fmt: skip
 
 
@@ -56,6 +56,13 @@ class Case:
         assert set(self.modes) <= set(MODES), self.id
         assert (bool(self.client), self.ask is not None, self.play is not None).count(True) == 1, self.id
 
+    def plays(self, mode):
+        if mode not in TO_H2:
+            return mode in self.modes
+        if isinstance(self.origin, (tuple, list)) and self.origin:
+            return False
+        return mode in self.modes or (self.ask is not None and "h2" in self.modes)
+
 
 class Registry:
     """All cases by id, in the order in which they were added."""
@@ -70,8 +77,9 @@ class Registry:
             self.cases[case.id] = case
 
     def plays(self, mode, pattern=None):
-        """The cases that play in a mode; `pattern` is a regular expression ffor id (which begins with the area) and source."""
-        chosen = (case for case in self.cases.values() if mode in case.modes)
+        """The cases that play in a mode: before an HTTP/2 origin also those that ask by parts, over HTTP/2 too, and leave the
+        origin plain. `pattern` is a regular expression for id (which begins with the area) and source."""
+        chosen = (case for case in self.cases.values() if case.plays(mode))
         if pattern:
             chosen = (case for case in chosen if pattern.search(f"{case.id} {case.source}"))
         return list(chosen)

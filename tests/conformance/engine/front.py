@@ -28,3 +28,5 @@ def render(stage, ask):
 
 
 FRONTS = {"forward": http1, "reverse": http1}
+# The kind of origin of a mode, if it is not `Origin`.
+ORIGINS = {}

@@ -29,7 +29,7 @@ MODES = {
     "nginx": ("forward", "reverse", "h2"),
     "envoy": ("forward", "reverse", "h2", "h1-h2", "h2-h2"),
 }
-ABILITIES = {"attache": frozenset({"connect", "guard", "h2-connect"}), "envoy": frozenset({"connect"})}
+ABILITIES = {"attache": frozenset({"connect", "guard", "h2-connect", "retry"}), "envoy": frozenset({"connect"})}
 
 
 class Subject:

@@ -1,7 +1,7 @@
 """The engine's cases over HTTP/2: what a front, a client and an origin are to `engine.play`."""
 from engine import front
 
-from . import client, judge
+from . import client, judge, origin
 from . import frames as f
 
 
@@ -12,7 +12,7 @@ class View:
     def __init__(self, wire, methods=None):
         self.wire, self.methods, self.closed_first = wire, methods or {}, False
         self.reader = self
-        self.tunnel = b""
+        self.tunnel, self.rest = b"", b""
 
     @property
     def messages(self):
@@ -43,7 +43,7 @@ class OriginView:
 
     def __init__(self, wire):
         self.wire, self.reader = wire, self
-        self.tunnel = b""
+        self.tunnel, self.rest = b"", b""
 
     @property
     def messages(self):
@@ -80,4 +80,24 @@ async def http2(stage, ask):
     await wire.verdict(1)
 
 
-front.FRONTS["h2"] = http2
+class Lane:
+    """An engine's origin that speaks HTTP/2; `sides` are its connections."""
+
+    def __init__(self, host, sock):
+        self.host, self.sock, self.port = host, sock, sock.getsockname()[1]
+        self.inner = None
+
+    async def open(self, stage, script):
+        self.inner = origin.Origin(script or origin.Script(), stage)
+        await self.inner.open(self.sock)
+
+    @property
+    def sides(self):
+        return [OriginView(wire) for wire in self.inner.wires]
+
+    async def close(self):
+        await self.inner.close()
+
+
+front.FRONTS.update({"h2": http2, "h2-h2": http2, "h1-h2": front.http1})
+front.ORIGINS.update({"h1-h2": Lane, "h2-h2": Lane})

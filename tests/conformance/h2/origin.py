@@ -18,6 +18,10 @@ def answer(status=200, extra=(), body=None, trailers=None, wait=True):
             await wire.until(lambda: it.over)
         content = it.field(":path", "").encode("latin-1") if body is None else body
         head = [(":status", str(status)), *extra]
+        if body is None and trailers is None:
+            head.append(("content-length", str(len(content))))
+        if it.field(":method") == "HEAD":
+            content = b""
         await wire.send(f.long_headers(it.number, head, end=not content and trailers is None))
         if content or trailers is not None:
             await wire.pour(it.number, content, trailers=trailers)
@@ -50,13 +54,17 @@ class Script:
 
 
 class Origin:
-    """Serves one case on a listening socket; `wires` are the connections."""
+    """Serves one case on a listening socket; `wires` are the connections. What a script raises, `close` raises."""
 
-    def __init__(self, script):
-        self.script, self.wires, self.tasks, self.server = script, [], [], None
+    def __init__(self, script, stage=None):
+        self.script, self.stage = script, stage
+        self.wires, self.tasks, self.server = [], [], None
 
     async def open(self, sock):
-        self.server = await asyncio.start_server(self._accept, sock=sock)
+        self.server = await asyncio.start_server(self._begin, sock=sock)
+
+    def _begin(self, reader, writer):
+        self.tasks.append(asyncio.create_task(self._accept(reader, writer)))
 
     @property
     def requests(self):
@@ -64,10 +72,10 @@ class Origin:
         return [it for wire in self.wires for _, it in sorted(wire.streams.items()) if it.head]
 
     async def _accept(self, reader, writer):
-        self.tasks.append(asyncio.current_task())
         with contextlib.suppress(asyncio.IncompleteReadError, OSError):
             preface = await reader.readexactly(len(f.PREFACE))
             wire = Wire(reader, writer, server=True)
+            wire.stage = self.stage
             self.wires.append(wire)
             if preface != f.PREFACE:
                 wire.broken = f"no preface: {preface!r}"
@@ -94,3 +102,6 @@ class Origin:
             task.cancel()
         for wire in self.wires:
             wire.close()
+        for ended in await asyncio.gather(*self.tasks, return_exceptions=True):
+            if isinstance(ended, Exception):
+                raise ended

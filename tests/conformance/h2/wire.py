@@ -43,7 +43,7 @@ class Wire:
     flags, stream, length)."""
 
     def __init__(self, reader, writer, server=False):
-        self.reader, self.writer, self.server = reader, writer, server
+        self.reader, self.writer, self.server, self.stage = reader, writer, server, None
         self.polite, self.credit, self.reading = True, True, asyncio.Event()
         self.reading.set()
         self.decoder, self.buffer, self.got = Decoder(), bytearray(), 0
