@@ -67,6 +67,7 @@ for name, raw in {
     "scheme-data": b"data:,x", "scheme-ws": b"ws://<H>/t", "word": b"t",
 }.items():  # fmt: skip
     get(f"authority-{name}", raw, HOST, rejected(400, 403, 404, 405, 421, 501, 502), modes=FORWARD,
+        severity="critical" if "fragment" in name or "backslash" in name else "high",
         source="RFC 9110 4.2.4, RFC 3986 3.2", why="one strict authority parser: nothing after a host makes it another")  # fmt: skip
 get("authority-form", b"<H>:80", HOST, rejected(400, 404, 405, 501), severity="medium", source="RFC 9112 3.2.3: only CONNECT has it")
 

@@ -5,6 +5,11 @@ reached an origin is beyond reproach for a strict reader, and so is what reached
 """
 
 
+def short(data):
+    """Bytes for a message: the beginning and the length."""
+    return f"{bytes(data[:80])!r}" + (f".. ({len(data)} bytes)" if len(data) > 80 else "")
+
+
 def either(*ways):
     """At least one of the ways."""
 

@@ -50,7 +50,6 @@ async def run(side, script, number):
                 return
         elif step is steps.HEAD:
             await side.until(lambda: len(side.reader.messages) > side.taken)
-            side.taken += 1
         elif step is steps.MESSAGE:
             await side.until(lambda: whole(side) > side.taken)
             side.taken += 1

@@ -35,10 +35,11 @@ class Side:
         self.changed.set()
         self.changed = asyncio.Event()
 
-    async def until(self, condition):
-        """Waits for the condition; whether it came true before the peer ended (the case's limit is above this)."""
+    async def until(self, condition, readable=True):
+        """Waits for the condition; whether it came true before the peer ended or, for `readable` ones, sent what no
+        strict reader takes. The case's limit is above this."""
         while not condition():
-            if self.end or self.reader.violations:
+            if self.end or (readable and self.reader.violations):
                 return condition()
             await self.changed.wait()
         return True
@@ -67,7 +68,7 @@ class Side:
         elif isinstance(step, steps.Await):
             await self.stage.signal(step.name).wait()
         elif isinstance(step, steps.Bytes):
-            await self.until(lambda: len(self.raw) >= step.count)
+            await self.until(lambda: len(self.raw) >= step.count, readable=False)
         elif isinstance(step, steps.Drip):
             for at in range(len(step.data)):
                 if self.end:

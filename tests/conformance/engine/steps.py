@@ -48,8 +48,8 @@ class Drip:
     every: float
 
 
-# Origin: wait for the head, or for the whole, of the next request. Client: the same for responses, where HEAD also
-# takes interim ones and REPLY is a final one, whole.
+# Origin: wait for the head of the next request; for the whole of it, which also takes it. Client: HEAD waits for one
+# more response head, interim ones too; REPLY for one more final response, whole.
 HEAD, MESSAGE, REPLY = Word("HEAD"), Word("MESSAGE"), Word("REPLY")
 # Wait for the peer's FIN (or RST); end our own side; both sides; with a reset.
 PEER_END, FIN, CLOSE, RST = Word("PEER_END"), Word("FIN"), Word("CLOSE"), Word("RST")
