@@ -12,7 +12,9 @@ SEVERITIES = ("critical", "high", "medium", "low")
 H1 = ("forward", "reverse")
 # HTTP/2 in front of an HTTP/1 origin; HTTP/1, and HTTP/2, in front of an HTTP/2 origin.
 H2, TO_H2 = ("h2",), ("h1-h2", "h2-h2")
-MODES = (*H1, *H2, *TO_H2)
+# As h2, each case before a process of its own, so that its memory can be measured.
+FLOODS = ("floods",)
+MODES = (*H1, *H2, *TO_H2, *FLOODS)
 # In the order of the table.
 AREAS = (
     "smuggling", "framing", "targets", "hop-by-hop", "connect", "upgrade", "truncation", "upstream", "body",

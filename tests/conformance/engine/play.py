@@ -1,11 +1,13 @@
 """Plays cases: each on a stage of its own, many at once, every one bounded in time."""
 import asyncio
+import copy
 import traceback
 from dataclasses import dataclass, field
 
 from . import client, front
 
 AT_ONCE = 32
+ALONE_AT_ONCE = 3
 
 
 class Stage:
@@ -72,6 +74,22 @@ async def run(subject, mode, cases, origins):
     async def one(case, origin):
         async with gate:
             return await play(subject, mode, case, origin)
+
+    return await asyncio.gather(*(one(case, origin) for case, origin in zip(cases, origins)))
+
+
+async def alone(subject, mode, cases, origins):
+    """The same, each before a process of its own."""
+    gate = asyncio.Semaphore(ALONE_AT_ONCE)
+
+    async def one(case, origin):
+        async with gate:
+            own = copy.copy(subject)
+            await own.open([origin])
+            try:
+                return await play(own, mode, case, origin)
+            finally:
+                await own.close()
 
     return await asyncio.gather(*(one(case, origin) for case, origin in zip(cases, origins)))
 

@@ -24,10 +24,10 @@ PEERS = proxies.PEERS
 
 # What a peer can play. Forward: absolute-form; CONNECT is an ability of its own.
 MODES = {
-    "attache": ("forward", "reverse", "h2", "h1-h2", "h2-h2"),
-    "haproxy": ("forward", "reverse", "h2", "h1-h2", "h2-h2"),
-    "nginx": ("forward", "reverse", "h2"),
-    "envoy": ("forward", "reverse", "h2", "h1-h2", "h2-h2"),
+    "attache": ("forward", "reverse", "h2", "h1-h2", "h2-h2", "floods"),
+    "haproxy": ("forward", "reverse", "h2", "h1-h2", "h2-h2", "floods"),
+    "nginx": ("forward", "reverse", "h2", "floods"),
+    "envoy": ("forward", "reverse", "h2", "h1-h2", "h2-h2", "floods"),
 }
 ABILITIES = {"attache": frozenset({"connect", "guard", "h2-connect", "retry"}), "envoy": frozenset({"connect"})}
 
@@ -65,13 +65,23 @@ class Subject:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
+    def memory(self):
+        """The most that was resident since `forget_memory`, in bytes, its child processes included."""
+        return sum(peak(pid) for pid in self.child.tree())
+
+    def forget_memory(self):
+        for pid in self.child.tree():
+            Path(f"/proc/{pid}/clear_refs").write_text("5")
+
     async def close(self):
         await asyncio.to_thread(self.child.stop)
         shutil.rmtree(self.dir, ignore_errors=True)
 
     def place(self, origins):
-        """The configuration of this mode: NAME-MODE.*, NAME-to-h2.* before an HTTP/2 origin, or NAME.* for all modes."""
-        kinds = (f"-{self.mode}", "-to-h2" if self.mode.endswith("-h2") else "", "")
+        """The configuration of this mode: NAME-MODE.*, NAME-to-h2.* before an HTTP/2 origin, NAME-h2.* for
+        floods, or NAME.* for all modes."""
+        shared = "-to-h2" if self.mode.endswith("-h2") else "-h2" if self.mode == "floods" else ""
+        kinds = (f"-{self.mode}", shared, "")
         files = (CONFIGS / f"{self.name}{kind}.{self.proxy.suffix}" for kind in kinds)
         source = next(file for file in files if file.exists())
         text = LANE.sub(lambda found: "".join(lane(found.group(1), origin) for origin in origins), source.read_text())
@@ -80,6 +90,11 @@ class Subject:
         copy = self.dir / source.name
         copy.write_text(text.replace(DIRECTORY, str(self.dir)))
         return copy
+
+
+def peak(pid):
+    found = re.search(r"VmHWM:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    return int(found.group(1)) * 1024 if found else 0
 
 
 def lane(text, origin):

@@ -99,5 +99,5 @@ class Lane:
         await self.inner.close()
 
 
-front.FRONTS.update({"h2": http2, "h2-h2": http2, "h1-h2": front.http1})
+front.FRONTS.update({"h2": http2, "floods": http2, "h2-h2": http2, "h1-h2": front.http1})
 front.ORIGINS.update({"h1-h2": Lane, "h2-h2": Lane})
