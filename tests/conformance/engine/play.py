@@ -87,7 +87,10 @@ async def alone(subject, mode, cases, origins):
             own = copy.copy(subject)
             await own.open([origin])
             try:
-                return await play(own, mode, case, origin)
+                result = await play(own, mode, case, origin)
+                if own.crashed():
+                    result.wrong = f"the proxy died ({result.wrong or 'after that'})"
+                return result
             finally:
                 await own.close()
 

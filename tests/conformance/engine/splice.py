@@ -23,6 +23,9 @@ class Splice:
         self.server = await asyncio.start_server(self.accept, "127.0.0.1", 0)
         self.port = self.server.sockets[0].getsockname()[1]
 
+    def crashed(self):
+        return False
+
     async def close(self):
         self.server.close()
         for task in self.tasks:

@@ -65,6 +65,9 @@ class Subject:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
+    def crashed(self):
+        return not self.child.alive()
+
     def memory(self):
         """The most that was resident since `forget_memory`, in bytes, its child processes included."""
         return sum(peak(pid) for pid in self.child.tree())

@@ -22,16 +22,20 @@ PROMPT = 1.0
 NEIGHBOUR = b"/neighbour"
 # A flood lasts this long if nothing stops it.
 LONGEST = 2.5
-# Connections to the origin that one client's can have caused: as many as streams, and the neighbour's own.
+# Connections to the origin at once that one client's may cause: as many as streams, and the neighbour's own.
 UPSTREAM = 256 + 8
 
 
 class Origin(origin.Origin):
-    """Plain to the neighbour, over whichever connection it comes; the case's script is for the others."""
+    """Plain to the neighbour, over whichever connection it comes; the case's script is for the others. `most` is how
+    many connections were open at once."""
+
+    most = 0
 
     def accept(self, reader, writer):
         side = Side(reader, writer, self.stage, responses=False)
         self.sides.append(side)
+        self.most = max(self.most, sum(not other.end for other in self.sides))
         self.tasks.append(asyncio.create_task(self.serve(side, len(self.sides))))
 
     async def serve(self, side, number):
@@ -74,7 +78,7 @@ def flood(attack, bound=CONNECTION, upstream=UPSTREAM, **how):
             await asking
         wire.close()
         stage.notes["grown"] = grown
-        stage.notes["wrong"] = wrong or judged(grown, bound, neighbour, len(stage.origin.sides), upstream)
+        stage.notes["wrong"] = wrong or judged(grown, bound, neighbour, stage.origin.most, upstream)
 
     def accept(seen):
         return seen.notes["wrong"]
@@ -105,7 +109,7 @@ def judged(grown, bound, neighbour, connections, upstream):
     if max([*neighbour.waits, time.monotonic() - neighbour.since]) > PROMPT:
         return f"the other client waited {max(neighbour.waits):.1f} s"
     if connections > upstream:
-        return f"{connections} connections to the origin"
+        return f"{connections} connections to the origin at once"
     return None
 
 
