@@ -32,7 +32,7 @@ add("websocket-up", every(switched, upward(PING)), client=(ask(), HEAD, PING, FI
 add("websocket-case", tunnel(PONG), client=(ask(b"connection: keep-alive, UPGRADE\r\nUPGRADE: WebSocket\r\n"), HEAD, Signal("sent"), PEER_END), origin=W, severity="medium")
 add("bytes-with-101", tunnel(PONG), client=(ask(), HEAD, PEER_END), origin=(MESSAGE, SWITCH + PONG, CLOSE), why="bytes right behind the 101 belong to the new protocol")
 add("client-half-close", tunnel(PONG), client=(ask(), HEAD, PING, FIN, PEER_END), origin=(MESSAGE, SWITCH, PEER_END, PONG, CLOSE), source="half-close")
-add("origin-half-close", every(tunnel(PONG), upward(PING)), client=(ask(), HEAD, Await("ended"), PING, FIN, PEER_END), origin=(MESSAGE, SWITCH + PONG, FIN, Signal("ended"), PEER_END, CLOSE),
+add("origin-half-close", every(tunnel(PONG), upward(PING)), client=(ask(), HEAD, Await("ended"), PING, FIN, PEER_END, Await("got")), origin=(MESSAGE, SWITCH + PONG, FIN, Signal("ended"), PEER_END, Signal("got"), CLOSE),
     source="half-close")  # fmt: skip
 add("origin-resets", check("the client's side stays open", lambda s: s.end is not None), client=(ask(), HEAD, PING, Signal("sent"), PEER_END), origin=(MESSAGE, SWITCH, Await("sent"), RST))
 big = bytes(range(256)) * 1000

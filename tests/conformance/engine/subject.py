@@ -29,7 +29,7 @@ MODES = {
     "nginx": ("forward", "reverse", "h2"),
     "envoy": ("forward", "reverse", "h2"),
 }
-ABILITIES = {"attache": frozenset({"connect", "guard"}), "envoy": frozenset({"connect"})}
+ABILITIES = {"attache": frozenset({"connect", "house"}), "envoy": frozenset({"connect"})}
 
 
 class Subject:
