@@ -41,7 +41,7 @@ add("request-te-trailers", every(clean, got(
     lambda m: None if m.get("te") in (None, b"trailers") else f"{m}")), ask=Ask(fields=((b"te", b"trailers"),)))  # fmt: skip
 add("request-proxy-authorization", request_field("proxy-authorization", absent=True), severity="high",
     source="RFC 9110 11.7.1", ask=Ask(fields=((b"proxy-authorization", b"Basic c2VjcmV0"),)),
-    needs=frozenset({"guard"}))  # fmt: skip
+    needs=frozenset({"house"}))  # fmt: skip
 add("request-expect", sent_on(b"hello"), source="RFC 9110 10.1.1",
     ask=Ask(b"POST", b"/e", ((b"expect", b"100-continue"),), b"hello"))  # fmt: skip
 
@@ -212,7 +212,7 @@ HOPS = (b"HTTP/1.1 200 OK\nConnection: keep-alive, X-Hop\nKeep-Alive: timeout=9\
 add("response-connection-fields", every(relayed(200, b"ok"), reply_field("x-hop", absent=True)), ask=Ask(),
     origin=answers(HOPS), severity="high")  # fmt: skip
 add("response-proxy-authenticate", reply_field("proxy-authenticate", absent=True), ask=Ask(), severity="low",
-    needs=frozenset({"guard"}),
+    needs=frozenset({"house"}),
     origin=answers(b"HTTP/1.1 200 OK\nProxy-Authenticate: Basic\nContent-Length: 0\n\n"))  # fmt: skip
 
 add = section("RFC 9110 9.3.2, 15.3.5, 15.4.5", "responses that have no body end at their head", "high")

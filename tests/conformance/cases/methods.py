@@ -1,5 +1,5 @@
 """Methods and statuses with rules of their own: RFC 9110 9, 15, and Max-Forwards in 7.6.2."""
-from engine.accept import clean, either, every, got, rejected, relayed, request_field, sent_on, status, unsent
+from engine.accept import clean, either, every, failed, got, rejected, relayed, request_field, sent_on, status, unsent
 from engine.case import H1, MODES, Ask, family
 from engine.steps import MESSAGE, PROBE, REPLY
 
@@ -38,9 +38,9 @@ after("304-length", b"GET", b"HTTP/1.1 304 X\r\nContent-Length: 10\r\nETag: x\r\
 after("304-chunked", b"GET", b"HTTP/1.1 304 X\r\nTransfer-Encoding: chunked\r\n\r\n", 304, severity="medium", source="RFC 9112 6.1")
 after("204-length-0", b"GET", b"HTTP/1.1 204 X\r\nContent-Length: 0\r\n\r\n", 204, severity="low")
 after("205-length-0", b"GET", b"HTTP/1.1 205 X\r\nContent-Length: 0\r\n\r\n", 205, severity="low")
-bare("204-length", either(every(clean, status(204), lambda s: None if not s.reply.all("content-length") else f"{s.reply}"), status(502)),
+bare("204-length", either(every(clean, status(204), lambda s: None if not s.reply.all("content-length") else f"{s.reply}"), failed()),
      ask=Ask(), origin=(MESSAGE, b"HTTP/1.1 204 X\r\nContent-Length: 5\r\n\r\n"), severity="medium", source="RFC 9110 8.6: no Content-Length in 204")  # fmt: skip
-bare("204-chunked", either(every(clean, status(204)), status(502)), ask=Ask(), severity="medium", source="RFC 9112 6.1",
+bare("204-chunked", either(every(clean, status(204)), failed()), ask=Ask(), severity="medium", source="RFC 9112 6.1",
      origin=(MESSAGE, b"HTTP/1.1 204 X\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"))  # fmt: skip
 for code in (200, 201, 202, 203, 206, 207, 226, 300, 301, 302, 303, 307, 308, 400, 401, 402, 403, 404, 405, 406, 408, 409, 410, 411, 412, 413, 414, 415,
              416, 417, 418, 422, 423, 425, 426, 428, 431, 451, 500, 501, 505, 507, 599, 299, 499):  # fmt: skip

@@ -11,7 +11,9 @@ add("line-half", gone, client=(b"GET <T>/s HT", PEER_END))
 add("head-half", gone, client=(b"GET <T>/s HTTP/1.1\r\nHost: <H>\r\nX: ", PEER_END))
 add("head-no-end", gone, client=(b"GET <T>/s HTTP/1.1\r\nHost: <H>\r\n", PEER_END))
 add("crlf-only", gone, client=(b"\r\n", PEER_END), severity="medium")
-add("preface-half", gone, client=(b"PRI * HTTP/2.0\r\n\r\nSM", PEER_END))
+# HTTP/2 settings may have come before the limit.
+let_go = every(unsent, check("the connection stays open", lambda s: s.end is not None), check(lambda s: f"{s.raw[:60]!r}", lambda s: b" 200" not in s.raw[:16]))
+add("preface-half", let_go, client=(b"PRI * HTTP/2.0\r\n\r\nSM", PEER_END))
 add("head-drip", gone, client=(b"GET <T>/s HTTP/1.1\r\nHost: <H>\r\n", Drip(b"X-A: 1\r\n" * 9, 0.1), PEER_END), source="slowloris", why="a head has a limit in all, not per byte")
 add("line-drip", gone, client=(Drip(b"GET /" + b"x" * 60, 0.1), PEER_END), source="slowloris")
 
@@ -31,9 +33,9 @@ add("idle", idle, client=(b"GET <T>/s HTTP/1.1\r\nHost: <H>\r\n\r\n", REPLY, PEE
 add("second-head-half", idle, client=(b"GET <T>/s HTTP/1.1\r\nHost: <H>\r\n\r\n", REPLY, b"GET <T>/x HT", PEER_END), why="the limit holds for every request of a connection")
 
 back = family("slowness", "semantics 3", "high", "an origin that does not get on becomes an error, or a cut", modes=MODES, limit=9.0)
-back("origin-silent", failed(504, 502), ask=Ask(b"POST", b"/s", (), b"x"), origin=(MESSAGE, PEER_END))
-back("origin-head-half", failed(504, 502), ask=Ask(b"POST", b"/s", (), b"x"), origin=(MESSAGE, b"HTTP/1.1 200 OK\r\nX: ", PEER_END))
-back("origin-head-drip", failed(504, 502), ask=Ask(b"POST", b"/s", (), b"x"), origin=(MESSAGE, Drip(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 12, 0.1), PEER_END), severity="medium")
+back("origin-silent", failed(), ask=Ask(b"POST", b"/s", (), b"x"), origin=(MESSAGE, PEER_END))
+back("origin-head-half", failed(), ask=Ask(b"POST", b"/s", (), b"x"), origin=(MESSAGE, b"HTTP/1.1 200 OK\r\nX: ", PEER_END))
+back("origin-head-drip", failed(), ask=Ask(b"POST", b"/s", (), b"x"), origin=(MESSAGE, Drip(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 12, 0.1), PEER_END), severity="medium")
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n"
 back("origin-body-stalled", cut, ask=Ask(), origin=(MESSAGE, OK + b"hello", PEER_END))
 back("origin-chunk-stalled", cut, ask=Ask(), origin=(MESSAGE, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", PEER_END))

@@ -213,8 +213,8 @@ def cut(seen):
 
 
 def failed(*statuses):
-    """The proxy says that the upstream is at fault (502 unless told)."""
-    return status(*(statuses or (502,)))
+    """The proxy says that the upstream is at fault: 502 by RFC 9110 15.6.3, but the others tell the client as much."""
+    return status(*(statuses or (500, 502, 503, 504)))
 
 
 def request_field(name, *wanted, absent=False):

@@ -8,6 +8,8 @@ from . import client, front
 
 AT_ONCE = 32
 ALONE_AT_ONCE = 3
+# What must not arrive at an origin can only be waited for: quiet for this long, and not longer than that.
+QUIET, PATIENCE = 0.03, 0.5
 
 
 class Stage:
@@ -107,6 +109,7 @@ async def play(subject, mode, case, origin):
         late = True
     except OSError as error:
         broken = f"the client could not go on: {error!r}"
+    await settle(origin)
     seen = look(stage, late)
     for side in stage.clients:
         side.close()
@@ -116,6 +119,15 @@ async def play(subject, mode, case, origin):
     except Exception:
         wrong = traceback.format_exc(limit=-2)
     return Result(case, mode, wrong, seen)
+
+
+async def settle(origin):
+    """Returns once the origin has been quiet: a client can be done before what it sent has arrived, or not arrived."""
+    for _ in range(int(PATIENCE / QUIET)):
+        before = [(len(side.raw), side.end) for side in origin.sides]
+        await asyncio.sleep(QUIET)
+        if before == [(len(side.raw), side.end) for side in origin.sides]:
+            return
 
 
 async def act(stage, case):

@@ -29,7 +29,7 @@ MODES = {
     "nginx": ("forward", "reverse", "h2", "floods"),
     "envoy": ("forward", "reverse", "h2", "h1-h2", "h2-h2", "floods"),
 }
-ABILITIES = {"attache": frozenset({"connect", "guard", "h2-connect", "retry"}), "envoy": frozenset({"connect"})}
+ABILITIES = {"attache": frozenset({"connect", "house", "h2-connect", "retry"}), "envoy": frozenset({"connect"})}
 
 
 class Subject:
