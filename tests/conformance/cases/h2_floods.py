@@ -52,8 +52,8 @@ add("continuation-in-trailers", **flood(repeat(lambda w, n: f.frame(f.CONTINUATI
     (post(), lambda w: f.headers(1, [("x", "y")], done=False)))))  # fmt: skip
 
 add = section("CVE-2019-9512, -9515, RFC 9113 10.5", "what asks for an answer is not queued without an end")
-add("ping", **flood(repeat(lambda w, n: f.ping(), 60000, ends=False)))
-add("settings", **flood(repeat(lambda w, n: f.settings(), 40000, ends=False)))
+add("ping", **flood(repeat(lambda w, n: f.ping(), 30000, ends=False)))
+add("settings", **flood(repeat(lambda w, n: f.settings(), 20000, ends=False)))
 add("settings-that-change-windows", origin=HOLD, **flood(repeat(
     lambda w, n: f.settings((f.INITIAL_WINDOW, 65535 + n % 2)), 10000, tuple(get(n) for n in range(1, 401, 2)), ends=False)))  # fmt: skip
 
@@ -70,18 +70,18 @@ def deaf(make, count):
     return attack
 
 
-add("ping-unread", **flood(deaf(lambda w, n: f.ping(), 500000), buffer=4096))
-add("settings-unread", **flood(deaf(lambda w, n: f.settings(), 500000), buffer=4096))
-add("errors-unread", **flood(deaf(numbered(lambda w, n: f.headers(n, w.fields(extra=[("te", "gzip")]))), 60000), buffer=4096))
+add("ping-unread", **flood(deaf(lambda w, n: f.ping(), 200000), buffer=4096))
+add("settings-unread", **flood(deaf(lambda w, n: f.settings(), 200000), buffer=4096))
+add("errors-unread", **flood(deaf(numbered(lambda w, n: f.headers(n, w.fields(extra=[("te", "gzip")]))), 30000), buffer=4096))
 add("requests-unread", **flood(deaf(numbered(request), 20000), buffer=4096))
 
 add = section("CVE-2019-9513, -9518, RFC 9113 10.5", "frames that say nothing cost nothing")
-add("priority", **flood(repeat(lambda w, n: f.priority(2 * n + 1, on=2 * n + 3), 60000, ends=False)))
-add("window-update", **flood(repeat(lambda w, n: f.update(0, 1), 60000, ends=False)))
+add("priority", **flood(repeat(lambda w, n: f.priority(2 * n + 1, on=2 * n + 3), 30000, ends=False)))
+add("window-update", **flood(repeat(lambda w, n: f.update(0, 1), 30000, ends=False)))
 add("unknown-frames", **flood(repeat(lambda w, n: f.frame(0xBB, 0, 0, b"?" * 100), 30000, ends=False)))
 add("goaway", **flood(repeat(lambda w, n: f.goaway(0, 0, b"?" * 100), 30000, ends=False)))
-add("reset-of-closed", **flood(repeat(lambda w, n: f.reset(1), 60000, (get(),), ends=False)))
-add("data-empty", origin=HOLD, **flood(repeat(lambda w, n: f.data(1), 60000, (post(),), ends=False)))
+add("reset-of-closed", **flood(repeat(lambda w, n: f.reset(1), 30000, (get(),), ends=False)))
+add("data-empty", origin=HOLD, **flood(repeat(lambda w, n: f.data(1), 30000, (post(),), ends=False)))
 add("data-padding", origin=HOLD, **flood(repeat(lambda w, n: f.data(1, pad=255), 4000, (post(),), ends=False)))
 
 add = section("RFC 9113 10.5.1", "a head has a limit, whatever it is made of")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from . import client, front
 
 AT_ONCE = 32
-ALONE_AT_ONCE = 3
+ALONE_AT_ONCE = 4
 # What must not arrive at an origin can only be waited for: quiet for this long, and not longer than that.
 QUIET, PATIENCE = 0.03, 0.5
 

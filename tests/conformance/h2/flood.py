@@ -15,6 +15,7 @@ from engine.side import Side
 from . import client
 from . import frames as f
 from .front import View
+from .wire import PATIENCE
 
 MIB = 1 << 20
 CONNECTION, STREAM = 5 * MIB, 1 * MIB
@@ -64,7 +65,8 @@ def flood(attack, bound=CONNECTION, upstream=UPSTREAM, **how):
                 return
         stage.subject.forget_memory()
         before = stage.subject.memory()
-        asking = asyncio.ensure_future(ask(neighbour))
+        neighbour.late = 0.0
+        asking = asyncio.gather(ask(neighbour), clock(neighbour))
         wire = await client.connect(stage.port, stage.host, **how)
         wrong = None
         try:
@@ -73,6 +75,8 @@ def flood(attack, bound=CONNECTION, upstream=UPSTREAM, **how):
         except TimeoutError:
             pass
         grown = stage.subject.memory() - before
+        answered = len(neighbour.waits)
+        await neighbour.until(lambda: len(neighbour.waits) > answered or neighbour.fault)
         asking.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await asking
@@ -86,14 +90,21 @@ def flood(attack, bound=CONNECTION, upstream=UPSTREAM, **how):
     return {"play": play, "accept": accept, "limit": 12.0}
 
 
-async def ask(neighbour):
-    """One small request after the other; the longest wait is kept."""
-    neighbour.waits, neighbour.fault, number = [], None, 21
+async def clock(neighbour):
+    """By how much this process is late, in all."""
     while True:
         began = time.monotonic()
-        neighbour.since = began
+        await asyncio.sleep(0.01)
+        neighbour.late += time.monotonic() - began - 0.01
+
+
+async def ask(neighbour):
+    """One small request after the other. What this process itself was late in is no wait."""
+    neighbour.waits, neighbour.fault, number = [], None, 21
+    while True:
+        neighbour.since, began = time.monotonic(), neighbour.late
         verdict = await neighbour.get("/neighbour", number)
-        neighbour.waits.append(time.monotonic() - began)
+        neighbour.waits.append(time.monotonic() - neighbour.since - (neighbour.late - began))
         if verdict != "200":
             neighbour.fault = neighbour.fault or verdict
             return
@@ -106,8 +117,8 @@ def judged(grown, bound, neighbour, connections, upstream):
         return f"memory grew by {grown / MIB:.1f} MiB, more than {bound / MIB:.0f}"
     if neighbour.fault:
         return f"the other client got {neighbour.fault}"
-    if max([*neighbour.waits, time.monotonic() - neighbour.since]) > PROMPT:
-        return f"the other client waited {max(neighbour.waits):.1f} s"
+    if max(neighbour.waits, default=PATIENCE) > PROMPT:
+        return f"the other client waited {max(neighbour.waits, default=PATIENCE):.1f} s"
     if connections > upstream:
         return f"{connections} connections to the origin at once"
     return None
