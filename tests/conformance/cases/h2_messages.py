@@ -6,7 +6,7 @@ lets a client speak for others.
 from engine.accept import clean, every, nothing_smuggled, unsent
 from engine.case import family
 from h2 import frames as f
-from h2.script import case, get, post, refuses, serves
+from h2.script import case, get, post, refuses, scene, serves
 
 REFUSALS = ("400", "403", "404", "421", "501")
 MORE = "\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -247,3 +247,21 @@ async def _(wire, _stage):
     await wire.send(get(1, extra=[("te", "gzip")])(wire), get(3)(wire))
     verdict = await wire.verdict(3)
     return None if verdict in ("200", "goaway PROTOCOL_ERROR") else verdict
+
+add = section("10.5.1; RFC 6585 5", "a head that is too large is answered, not cut off", "medium")
+
+
+def too_large(number, size, **how):
+    extra = [(f"x-{n}", "y" * size) for n in range(number)]
+
+    async def test(wire, _):
+        await wire.until(lambda: wire.acks)
+        await wire.send(f.long_headers(1, wire.fields(extra=extra)))
+        verdict = await wire.verdict()
+        return None if verdict == "431" else f"{verdict}, not 431"
+
+    return scene(test, every(clean, unsent), **how)
+
+
+add("head-above-64-kib", needs=frozenset({"house"}), **too_large(70, 1000))
+add("head-above-100-fields", needs=frozenset({"house"}), **too_large(110, 1))

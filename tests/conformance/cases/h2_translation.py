@@ -407,3 +407,57 @@ async def _(wire, _stage):
     await wire.until(lambda: wire.stream(1).head)
     verdict = await wire.get("/next", 3)
     return None if verdict == "200" else f"{verdict} for the next stream"
+
+
+# WebSocket.
+
+add = section("RFC 8441", "a WebSocket over HTTP/2 is bridged to one over HTTP/1", "medium")
+SWITCH = (b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n"
+          b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n")  # fmt: skip
+WEBSOCKET = [("sec-websocket-version", "13")]
+
+
+def extended(c, *more):
+    pseudo = [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "http"), (":path", "/ws")]
+    return f.headers(1, [*pseudo, (":authority", c.authority), *WEBSOCKET, *more], end=False)
+
+
+@case(add, "websocket-offered", needs=CONNECT)
+async def _(wire, _stage):
+    await wire.until(lambda: wire.settings is not None)
+    return None if wire.settings.get(f.ENABLE_CONNECT) == 1 else "no SETTINGS_ENABLE_CONNECT_PROTOCOL"
+
+
+@case(add, "websocket-bridged", needs=CONNECT, also=None, origin=(HEAD, SWITCH, b"\x81\x02hi", PEER_END, FIN))
+async def _(wire, stage):
+    await wire.send(extended(wire))
+    it = wire.stream(1)
+    await wire.until(lambda: it.data or it.over)
+    if it.status != "200" or bytes(it.data) != b"\x81\x02hi":
+        return f"{await wire.verdict(1, 0)} {bytes(it.data)!r}"
+    asked = stage.origin.sides[0].reader.messages[0]
+    if asked.method != b"GET" or asked.get("upgrade") != b"websocket" or not asked.get("sec-websocket-key"):
+        return f"the origin was asked {asked}"
+    if any(name in (b"connection", b"upgrade", b"sec-websocket-accept") for name, _ in it.head):
+        return f"fields of HTTP/1's handshake: {it.head}"
+    await wire.send(f.data(1, b"\x88\x80\0\0\0\0", True))
+    await wire.until(lambda: it.over)
+    return None if it.ended else f"its end is {it.code}"
+
+
+@case(add, "websocket-refused-by-origin", needs=CONNECT, origin=(HEAD, b"HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\nno"))
+async def _(wire, _stage):
+    await wire.send(extended(wire))
+    verdict = await wire.verdict()
+    return None if verdict == "403" else verdict
+
+
+@case(add, "websocket-cut-is-a-reset", needs=CONNECT, also=None, severity="high",
+      origin=(HEAD, SWITCH, b"\x81\x05he", Pause(0.1), RST))  # fmt: skip
+async def _(wire, _stage):
+    await wire.send(extended(wire))
+    it = wire.stream(1)
+    await wire.until(lambda: it.over)
+    if it.status != "200":
+        return f"{await wire.verdict(1, 0)}: no tunnel"
+    return "a reset of the origin looks like its end" if it.ended else None

@@ -367,3 +367,15 @@ async def _(wire, stage):
     if verdict != "200" or bytes(wire.stream(1).data) != b"ab":
         return f"the neighbour got {verdict}"
     return None if other in ("502", "rst INTERNAL_ERROR") else f"the reset one got {other}"
+
+
+add = section("RFC 9113 8.3.1", "a request for https is not sent in the clear", "critical")
+
+
+@case(add, "scheme-https-is-no-http", modes=("h2-h2",), needs=frozenset({"house"}),
+      also=lambda seen: f"sent in the clear: {seen.requests[0]}" if seen.requests else None)  # fmt: skip
+async def _(wire, _stage):
+    # The client speaks in the clear to the proxy, as it does for CONNECT; the proxy may not do so to the origin.
+    await wire.send(get(scheme="https", extra=[("authorization", "Basic c2VjcmV0")])(wire))
+    await wire.verdict()
+    return None
