@@ -1,4 +1,4 @@
-"""Floods and slowness over HTTP/2: what costs a client little must not cost the proxy, the origin or others much.
+"""Floods over HTTP/2: what costs a client little must not cost the proxy, the origin or others much.
 
 RFC 9113, section 10.5, and the CVEs of the years in which it was learnt.
 """
@@ -9,7 +9,7 @@ from engine.steps import HEAD, MESSAGE, Await, Signal
 from h2 import frames as f
 from h2 import hpack
 from h2.flood import CONNECTION, STREAM, flood, repeat, request
-from h2.script import HOLD, case, get, post
+from h2.script import HOLD, get, post
 
 
 def section(source, why, severity="high"):
@@ -214,80 +214,3 @@ async def _tiny(wire, _stage):
 
 
 add("ten-thousand-frames-of-an-octet", **flood(_tiny))
-
-# Slowness: these wait for timers, all at once, so memory is none of theirs.
-
-add = family("h2-floods", "RFC 9110 15.5.9, RFC 9113 10.5", "high", "who is slow on purpose is given up", modes=("h2",), limit=9.0)
-TIMERS = 7.0
-
-
-async def ended(wire, stream=None):
-    done = await wire.until(lambda: wire.goaway is not None or (stream and wire.stream(stream).over), TIMERS)
-    return None if done or wire.closed else f"still there after {TIMERS:.0f} s"
-
-
-@case(add, "slow-nothing-sent", greet=False)
-async def _(wire, _stage):
-    return await ended(wire)
-
-
-@case(add, "slow-half-a-preface", greet=False)
-async def _(wire, _stage):
-    await wire.send(f.PREFACE[:10])
-    return await ended(wire)
-
-
-@case(add, "slow-preface-only", greet=False)
-async def _(wire, _stage):
-    await wire.send(f.PREFACE)
-    return await ended(wire)
-
-
-@case(add, "slow-idle-connection", severity="medium")
-async def _(wire, _stage):
-    return await ended(wire)
-
-
-@case(add, "slow-head")
-async def _(wire, _stage):
-    await wire.send(f.headers(1, wire.fields(), done=False))
-    return await ended(wire, 1)
-
-
-@case(add, "slow-head-drop-by-drop")
-async def _(wire, _stage):
-    await wire.send(f.headers(1, wire.fields(), done=False))
-    for _ in range(int(TIMERS / 0.25)):
-        if wire.goaway is not None or not await wire.send(f.frame(f.CONTINUATION, 0, 1, b"\x88")):
-            return None
-        await asyncio.sleep(0.25)
-    return "the head is still awaited after 7 s"
-
-
-@case(add, "slow-half-a-frame")
-async def _(wire, _stage):
-    await wire.send(f.headers(1, wire.fields())[:12])
-    return await ended(wire)
-
-
-@case(add, "slow-pings-keep-nothing-alive", severity="medium")
-async def _(wire, _stage):
-    for _ in range(int(TIMERS / 0.5)):
-        if wire.goaway is not None or not await wire.send(f.ping()):
-            return None
-        await asyncio.sleep(0.5)
-    return "PINGs alone keep it for 7 s"
-
-
-@case(add, "slow-body")
-async def _(wire, _stage):
-    await wire.send(post()(wire), f.data(1, b"x"))
-    return await ended(wire, 1)
-
-
-@case(add, "slow-reader", origin=large())
-async def _(wire, _stage):
-    wire.credit = False
-    await wire.send(get()(wire))
-    await wire.until(lambda: wire.stream(1).head)
-    return await ended(wire, 1)

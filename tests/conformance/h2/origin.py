@@ -45,6 +45,21 @@ def say(*parts, wait=True, then=None):
     return script
 
 
+# Parts for `say`, which gives them the number.
+
+
+def head(*fields, status="200", end=False):
+    return lambda number: f.headers(number, [(":status", status), *fields], end=end)
+
+
+def data(text, end=False):
+    return lambda number: f.data(number, text, end)
+
+
+def reset(why):
+    return lambda number: f.reset(number, why)
+
+
 class Script:
     """What a case has as its `origin` when that speaks HTTP/2: a script for each connection, the last for all further
     ones, and the SETTINGS that open one (None: it says nothing of its own)."""
