@@ -13,7 +13,7 @@ H1 = ("forward", "reverse")
 MODES = ("forward", "reverse", "h2")
 # In the order of the table.
 AREAS = (
-    "smuggling", "framing", "targets", "hop-by-hop", "connect", "upgrade", "truncation", "upstream", "body",
+    "smuggling", "framing", "targets", "guard", "hop-by-hop", "connect", "upgrade", "truncation", "upstream", "body",
     "interim", "limits", "slowness", "loops", "methods", "http10", "pipelining",
 )  # fmt: skip
 
@@ -67,7 +67,7 @@ class Registry:
             self.cases[case.id] = case
 
     def plays(self, mode, pattern=None):
-        """The cases that play in a mode; `pattern` is a regular expression ffor id (which begins with the area) and source."""
+        """The cases that play in a mode; `pattern` is a regular expression for id (which begins with the area) and source."""
         chosen = (case for case in self.cases.values() if mode in case.modes)
         if pattern:
             chosen = (case for case in chosen if pattern.search(f"{case.id} {case.source}"))

@@ -29,7 +29,7 @@ MODES = {
     "nginx": ("forward", "reverse", "h2"),
     "envoy": ("forward", "reverse", "h2"),
 }
-ABILITIES = {"attache": frozenset({"connect", "house"}), "envoy": frozenset({"connect"})}
+ABILITIES = {"attache": frozenset({"connect", "guard"}), "envoy": frozenset({"connect"})}
 
 
 class Subject:
@@ -78,6 +78,9 @@ class Subject:
         for old, new in (("4780", self.port), ("4781", self.admin)):
             text = re.sub(rf"\b{old}\b", str(new), text)
         copy = self.dir / source.name
+        token = self.dir / "token"
+        token.write_text("s3cr3t\n")
+        token.chmod(0o600)
         copy.write_text(text.replace(DIRECTORY, str(self.dir)))
         return copy
 
