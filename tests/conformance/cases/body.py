@@ -28,7 +28,7 @@ add("up-split", sent_on(b"abc"), client=(CHUNKED, b"3", b"\r", b"\na", b"bc\r", 
     modes=H1, why="where packets end means nothing")  # fmt: skip
 add("up-drip", sent_on(b"abcdef"), client=(b"POST <T>/b HTTP/1.1\r\nHost: <H>\r\nContent-Length: 6\r\n\r\n", Drip(b"abcdef", 0.05), REPLY, PROBE), modes=H1)
 add("down-drip", relayed(200, b"abcdef"), ask=Ask(), origin=(MESSAGE, b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n", Drip(b"abcdef", 0.05)))
-add("down-head-drip", relayed(200, b"ok"), ask=Ask(), origin=(MESSAGE, Drip(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 0.01)))
+add("down-head-drip", relayed(200, b"ok"), ask=Ask(), origin=(MESSAGE, Drip(b"HTTP/1.1 20", 0.01), b"0 OK\r\nContent-Length: 2\r\n", Drip(b"\r\nok", 0.01)))
 add("head-drip", sent_on(), client=(b"GET <T>/b HTTP/1.1\r\nHost: <H>\r\n", Drip(b"X-Slow: yes\r\n\r\n", 0.02), REPLY, PROBE), modes=H1)
 # Streaming: each side sees the first part before the last is sent.
 add("stream-up", relayed(200, b"ok"), modes=H1, why="an upload streams: it is not kept until it is whole",

@@ -56,26 +56,26 @@ for name, target in {
 }.items():  # fmt: skip
     refuse(f"bad-{name}", target)
 for port in (22, 25, 1, 8443):
-    refuse(f"port-{port}", b"<H>:%d" % port, 403, 400, severity="medium", source="semantics 7: ports 443 and 80", needs=frozenset({"connect", "house"}))
+    refuse(f"port-{port}", b"<H>:%d" % port, 403, 400, severity="medium", source="semantics 7: ports 443 and 80", needs=frozenset({"connect", "guard"}))
 refuse("unresolved", b"nowhere.invalid:443", 502, 503, 504, 404)
 for name, target in {
     "metadata": b"169.254.169.254:443", "link-local": b"169.254.1.1:443", "mapped": b"[::ffff:169.254.169.254]:443", "mapped-hex": b"[::ffff:a9fe:a9fe]:443",
     "zero": b"0.0.0.0:443", "multicast": b"224.0.0.1:443", "link-local-6": b"[fe80::1]:443", "aws-6": b"[fd00:ec2::254]:443", "zero-6": b"[::]:443", "multicast-6": b"[ff02::1]:443",
     "decimal": b"2852039166:443", "octal": b"0251.0376.0251.0376:443", "hex": b"0xa9fea9fe:443",
 }.items():  # fmt: skip
-    refuse(f"guard-{name}", target, 400, 403, 502, 504, severity="critical", source="CVE class SSRF, semantics 7", needs=frozenset({"connect", "house"}),
+    refuse(f"guard-{name}", target, 400, 403, 502, 504, severity="critical", source="CVE class SSRF, semantics 7", needs=frozenset({"connect", "guard"}),
            why="metadata, link-local and such are no destination, in whatever spelling")  # fmt: skip
 add("tunnel-bad-inner-host", every(check(lambda s: f"{[m.status for m in s.replies]}", lambda s: [m.status for m in s.replies] == [200]),
-    check(lambda s: f"inside: {s.tunnel[:60]!r}", lambda s: s.tunnel.startswith(b"HTTP/1.1 421"))), source="conformance 3: 421", needs=frozenset({"connect", "house"}),
+    check(lambda s: f"inside: {s.tunnel[:60]!r}", lambda s: s.tunnel.startswith(b"HTTP/1.1 421"))), source="conformance 3: 421", needs=frozenset({"connect", "guard"}),
     client=(b"CONNECT <H>:80 HTTP/1.1\r\nHost: <H>:80\r\n\r\n", REPLY, b"GET /x HTTP/1.1\r\nHost: other.test\r\n\r\n", Bytes(80), FIN, PEER_END), severity="high",
     why="an inner Host that differs from the tunnel's would bypass rules by host")  # fmt: skip
 inner = check(lambda s: f"{s.raw[:200]!r}", lambda s: s.status in (400, 403, 502, 504) or s.tunnel[:12] in (b"HTTP/1.1 403", b"HTTP/1.1 502", b"HTTP/1.1 504"))
 add("guard-metadata-80", inner, client=(b"CONNECT 169.254.169.254:80 HTTP/1.1\r\nHost: 169.254.169.254\r\n\r\n", REPLY, b"GET / HTTP/1.1\r\nHost: 169.254.169.254\r\n\r\n", Bytes(80), FIN, PEER_END),
-    severity="critical", source="CVE class SSRF, semantics 7", needs=frozenset({"connect", "house"}), why="inside a tunnel the guard holds as well")  # fmt: skip
+    severity="critical", source="CVE class SSRF, semantics 7", needs=frozenset({"connect", "guard"}), why="inside a tunnel the guard holds as well")  # fmt: skip
 add("tunnel-inner-http", every(check(lambda s: f"inside: {s.tunnel[:60]!r}", lambda s: s.tunnel.startswith(b"HTTP/1.1 200") and s.tunnel.endswith(b"/inner"))), severity="medium",
     client=(b"CONNECT <H>:80 HTTP/1.1\r\nHost: <H>:80\r\n\r\n", REPLY, b"GET /inner HTTP/1.1\r\nHost: <H>\r\nConnection: close\r\n\r\n", PEER_END), why="plain HTTP in a tunnel works")  # fmt: skip
 add("tunnel-inner-smuggled", check(lambda s: f"{s.requests}", lambda s: not any(b"smuggled" in m.target for m in s.requests) and not s.violations), severity="critical",
-    needs=frozenset({"connect", "house"}), why="plain HTTP in a tunnel is parsed as strictly as outside",
+    needs=frozenset({"connect", "guard"}), why="plain HTTP in a tunnel is parsed as strictly as outside",
     client=(b"CONNECT <H>:80 HTTP/1.1\r\nHost: <H>:80\r\n\r\n", REPLY, b"POST /a HTTP/1.1\r\nHost: <H>\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: <H>\r\n\r\n", PEER_END))  # fmt: skip
-add("tunnel-inner-connect", check(lambda s: f"inside: {s.tunnel[:60]!r}", lambda s: not s.tunnel.startswith(b"HTTP/1.1 200")), needs=frozenset({"connect", "house"}), severity="medium",
+add("tunnel-inner-connect", check(lambda s: f"inside: {s.tunnel[:60]!r}", lambda s: not s.tunnel.startswith(b"HTTP/1.1 200")), needs=frozenset({"connect", "guard"}), severity="medium",
     client=(b"CONNECT <H>:80 HTTP/1.1\r\nHost: <H>:80\r\n\r\n", REPLY, ASK, Bytes(60), FIN, PEER_END), why="no tunnel inside a tunnel")  # fmt: skip

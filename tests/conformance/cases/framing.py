@@ -18,7 +18,9 @@ for name, line in {
     "bracket": b"Fo[o: bar", "brace": b"Fo{o: bar", "equals": b"Fo=o: bar", "semicolon": b"Fo;o: bar", "high-bit": b"Fo\xc3\xb6: bar",
     "nul-in-name": b"Fo\x00o: bar", "ctl-in-name": b"Fo\x01o: bar", "del-in-name": b"Fo\x7fo: bar", "cr-in-name": b"Fo\ro: bar",
 }.items():  # fmt: skip
-    head(name, line, refused())
+    # Left out as a whole it harms nobody either, if it is no name at all; a space before the colon is a 400 (5.1).
+    left_out = every(sent_on(), lambda s: None if not any(key.lower().startswith(b"f") for key, _ in s.requests[0].fields) else "it went on")
+    head(name, line, refused() if "colon" in name else either(refused(), left_out))
 for name, line in {
     "nul-in-value": b"Foo: a\x00b", "cr-in-value": b"Foo: a\rb", "cr-end": b"Foo: ab\r", "nul-end": b"Foo: ab\x00",
     "cr-first": b"Foo: \rab",
@@ -26,7 +28,7 @@ for name, line in {
     sanitised = every(sent_on(), request_field("foo", b"a b", b"ab"))
     head(name, line, either(refused(), sanitised), source="RFC 9110 5.5: CR, LF and NUL are refused or replaced")
 for name, line in {"fold": b"Foo: a\r\n b", "fold-tab": b"Foo: a\r\n\tb", "fold-empty": b"Foo: a\r\n \r\n b"}.items():
-    unfolded = every(sent_on(), request_field("foo", b"a b", b"a  b", b"a   b", b"a    b", b"a\tb", b"a \tb"))
+    unfolded = every(sent_on(), lambda s: None if (s.requests[0].get("foo") or b"").split() == [b"a", b"b"] else f"{s.requests[0]}")
     head(name, line, either(refused(), unfolded), source="RFC 9112 5.2")
 for name, raw in {
     "first-line-space": b"GET <T>/f HTTP/1.1\r\n Foo: bar\r\nHost: <H>\r\n\r\n",

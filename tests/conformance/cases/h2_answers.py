@@ -57,7 +57,7 @@ HOPS = (b"HTTP/1.1 200 OK\nConnection: keep-alive, X-Hop\nKeep-Alive: timeout=9\
 add("response-connection-fields", every(relayed(200, b"ok"), reply_field("x-hop", absent=True)), ask=Ask(),
     origin=answers(HOPS), severity="high")  # fmt: skip
 add("response-proxy-authenticate", reply_field("proxy-authenticate", absent=True), ask=Ask(), severity="low",
-    needs=frozenset({"house"}),
+    needs=frozenset({"guard"}),
     origin=answers(b"HTTP/1.1 200 OK\nProxy-Authenticate: Basic\nContent-Length: 0\n\n"))  # fmt: skip
 
 add = section("RFC 9110 9.3.2, 15.3.5, 15.4.5", "responses that have no body end at their head", "high")

@@ -263,5 +263,5 @@ def too_large(number, size, **how):
     return scene(test, every(clean, unsent), **how)
 
 
-add("head-above-64-kib", needs=frozenset({"house"}), **too_large(70, 1000))
-add("head-above-100-fields", needs=frozenset({"house"}), **too_large(110, 1))
+add("head-above-64-kib", needs=frozenset({"guard"}), **too_large(70, 1000))
+add("head-above-100-fields", needs=frozenset({"guard"}), **too_large(110, 1))

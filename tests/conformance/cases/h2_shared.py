@@ -143,7 +143,7 @@ async def _(wire, stage):
 add = section("RFC 9113 8.3.1", "a request for https is not sent in the clear", "critical")
 
 
-@case(add, "scheme-https-is-no-http", modes=("h2-h2",), needs=frozenset({"house"}),
+@case(add, "scheme-https-is-no-http", modes=("h2-h2",), needs=frozenset({"guard"}),
       also=lambda seen: f"sent in the clear: {seen.requests[0]}" if seen.requests else None)  # fmt: skip
 async def _(wire, _stage):
     # The client speaks in the clear to the proxy, as it does for CONNECT; the proxy may not do so to the origin.

@@ -38,7 +38,7 @@ add("request-te-trailers", every(clean, got(
     lambda m: None if m.get("te") in (None, b"trailers") else f"{m}")), ask=Ask(fields=((b"te", b"trailers"),)))  # fmt: skip
 add("request-proxy-authorization", request_field("proxy-authorization", absent=True), severity="high",
     source="RFC 9110 11.7.1", ask=Ask(fields=((b"proxy-authorization", b"Basic c2VjcmV0"),)),
-    needs=frozenset({"house"}))  # fmt: skip
+    needs=frozenset({"guard"}))  # fmt: skip
 add("request-expect", sent_on(b"hello"), source="RFC 9110 10.1.1",
     ask=Ask(b"POST", b"/e", ((b"expect", b"100-continue"),), b"hello"))  # fmt: skip
 

@@ -42,7 +42,7 @@ ask("expect-refused", every(clean, kept), client=(EXPECT, REPLY), source="RFC 91
     origin=(HEAD, b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"))  # fmt: skip
 ask("expect-417", every(clean, status(417)), client=(EXPECT, REPLY), origin=(HEAD, b"HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"))
 ask("expect-at-once", every(relayed(200, b"ok"), body(b"body")), client=(EXPECT + b"body", REPLY), origin=(MESSAGE, GO + OK), why="a client that does not wait")
-ask("expect-no-100", every(relayed(200, b"ok"), body(b"body")), client=(EXPECT, Pause(1.3), b"body", REPLY), origin=(MESSAGE, OK),
+ask("expect-no-100", every(relayed(200, b"ok"), body(b"body")), client=(EXPECT, Pause(1.1), b"body", REPLY), origin=(MESSAGE, OK),
     why="an origin that never says 100: a client that waits in vain goes on by itself")  # fmt: skip
 ask("expect-chunked", every(relayed(200, b"ok"), body(b"body")), origin=(HEAD, GO, MESSAGE, OK), client=(
     b"POST <T>/i HTTP/1.1\r\nHost: <H>\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n", HEAD, b"4\r\nbody\r\n0\r\n\r\n", REPLY))  # fmt: skip

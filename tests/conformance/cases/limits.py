@@ -17,7 +17,8 @@ for name, lines in {
     "lines-10000": b"X: y\r\n" * 10_000, "lines-same-150": b"X: y\r\n" * 150, "lines-empty-20000": b"X:\r\n" * 20_000, "cookie-100k": b"Cookie: " + b"a=b; " * 20_000 + b"\r\n",
     "connection-100k": b"Connection: " + b"x, " * 33_000 + b"\r\n",
 }.items():  # fmt: skip
-    add(f"head-{name}", too_large, client=(get(lines), REPLY, PROBE))
+    # How many lines are too many is each proxy's own to say.
+    add(f"head-{name}", too_large, client=(get(lines), REPLY, PROBE), needs=frozenset({"guard"} if name in ("lines-200", "lines-same-150") else ()))
 add("head-endless", too_large, client=(b"GET <T>/l HTTP/1.1\r\n" + HOST, b"X: y\r\n" * 300_000, REPLY), why="a head that never ends is not kept")
 add("line-endless", either(refused(414, 400, 431), every(unsent, dropped)), client=(b"GET <T>/" + b"x" * 2_000_000, REPLY))
 add("method-endless", either(refused(400, 414, 431, 501), every(unsent, dropped)), client=(b"G" * 500_000, REPLY))

@@ -1,6 +1,6 @@
 """Requests that come back, and destinations that are the proxy itself: RFC 9110 7.6.3, semantics 7."""
 from engine import client
-from engine.accept import either, every, rejected, sent_on, status, unsent
+from engine.accept import either, rejected, sent_on
 from engine.case import H1, family
 from engine.steps import PROBE, REPLY
 
@@ -57,7 +57,3 @@ itself = family("loops", "semantics 7", "high", "its own listeners are no destin
 for name, host in {"loopback": b"127.0.0.1", "localhost": b"localhost", "other-loopback": b"127.0.0.2", "mapped": b"[::ffff:127.0.0.1]", "zero": b"0.0.0.0", "six": b"[::1]", "decimal": b"2130706433", "short": b"127.1"}.items():
     itself(f"self-{name}", alive, play=to_itself(b"http://" + host + b":PORT/", host + b":PORT"))
     itself(f"self-connect-{name}", alive, play=to_itself(host + b":PORT", host + b":PORT", True), needs=frozenset({"connect"}))
-guard = family("loops", "CVE class SSRF, semantics 7", "critical", "metadata services and the like are no destination", modes=("forward",), needs=frozenset({"house"}))
-for name, host in {"metadata": b"169.254.169.254", "metadata-mapped": b"[::ffff:169.254.169.254]", "metadata-decimal": b"2852039166", "metadata-hex": b"0xA9FEA9FE", "metadata-octal": b"0251.0376.0251.0376",
-                   "link-local-6": b"[fe80::1]", "aws-6": b"[fd00:ec2::254]", "zero": b"0.0.0.0", "zero-net": b"0.1.2.3", "multicast": b"239.1.2.3", "multicast-6": b"[ff02::1]", "broadcast": b"255.255.255.255"}.items():  # fmt: skip
-    guard(f"guard-{name}", every(unsent, status(403, 400, 502)), client=(b"GET http://" + host + b"/latest/meta-data HTTP/1.1\r\nHost: " + host + b"\r\n\r\n", REPLY))

@@ -93,6 +93,11 @@ doubt("fin-after", OK, tail=(CLOSE,), severity="high", why="an idle connection t
 doubt("rst-after", OK, tail=(RST,), severity="high", why="an idle connection that the origin reset is not an error of the next request")
 doubt("close-announced", b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok", source="RFC 9112 9.6", severity="high")
 doubt("close-in-list", b"HTTP/1.1 200 OK\r\nConnection: foo, Close\r\nContent-Length: 2\r\n\r\nok", source="RFC 9112 9.6", severity="medium")
+for name, answer in {
+    "bad-length": b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n" + EXTRA, "bad-line": b"HTTP/1.1 2x0 OK\r\nContent-Length: 0\r\n\r\n" + EXTRA,
+    "bad-field": b"HTTP/1.1 200 OK\r\nFo o: x\r\nContent-Length: 0\r\n\r\n" + EXTRA, "te-cl": CHUNKED[:-2] + b"Content-Length: 5\r\n\r\n2\r\nok\r\n0\r\n\r\n" + EXTRA,
+}.items():  # fmt: skip
+    doubt(name, answer, check(lambda s: f"{s.replies}", lambda s: bool(s.replies)))
 again("reuse-extra-later", every(relayed(200, b"ok"), own_answer), client=(GET, REPLY, Signal("read"), Await("poisoned"), PROBE), source="response desync",
       origin=[(MESSAGE, OK, Await("read"), EXTRA, Signal("poisoned")), ()], why="bytes that come while a connection is idle end it")  # fmt: skip
 again("reuse-early-answer", every(status(413, 502), check(lambda s: f"{s.replies}", lambda s: len(s.replies) < 2 or s.replies[1].body == b"/probe")),

@@ -18,7 +18,7 @@ FLOODS = ("floods",)
 ALL = (*MODES, *FLOODS)
 # In the order of the table.
 AREAS = (
-    "smuggling", "framing", "targets", "hop-by-hop", "connect", "upgrade", "truncation", "upstream", "body",
+    "smuggling", "framing", "targets", "guard", "hop-by-hop", "connect", "upgrade", "truncation", "upstream", "body",
     "interim", "limits", "slowness", "loops", "methods", "http10", "pipelining",
     "h2-framing", "h2-messages", "h2-translation", "h2-upstream", "h2-floods",
 )  # fmt: skip

@@ -29,7 +29,7 @@ MODES = {
     "nginx": ("forward", "reverse", "h2", "floods"),
     "envoy": ("forward", "reverse", "h2", "h1-h2", "h2-h2", "floods"),
 }
-ABILITIES = {"attache": frozenset({"connect", "house", "h2-connect", "retry"}), "envoy": frozenset({"connect"})}
+ABILITIES = {"attache": frozenset({"connect", "guard", "h2-connect", "retry"}), "envoy": frozenset({"connect"})}
 
 
 class Subject:
@@ -91,6 +91,9 @@ class Subject:
         for old, new in (("4780", self.port), ("4781", self.admin)):
             text = re.sub(rf"\b{old}\b", str(new), text)
         copy = self.dir / source.name
+        token = self.dir / "token"
+        token.write_text("s3cr3t\n")
+        token.chmod(0o600)
         copy.write_text(text.replace(DIRECTORY, str(self.dir)))
         return copy
 

@@ -12,6 +12,8 @@ REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([\x21-\x7e\x80-\xff]
 STATUS_LINE = re.compile(rb"(HTTP/1\.[01]) ([1-9][0-9][0-9])(?: ([\t\x20-\x7e\x80-\xff]*))?\Z")
 VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*\Z")
 CHUNK = re.compile(rb"([0-9A-Fa-f]{1,16})((?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?)\Z")
+# A LF without its CR, a CR without its LF (which may still be under way), NUL.
+LOOSE = re.compile(rb"(?<!\r)\n|\r(?!\n)(?!\Z)|\x00")
 LONGEST_HEAD = 1 << 20
 
 
@@ -74,6 +76,7 @@ class Reader:
         self.tunnel = bytearray()
         self.state = self.head
         self.need = 0
+        self.scanned = 0
         self.current = None
 
     def feed(self, data):
@@ -96,12 +99,14 @@ class Reader:
     def head(self):
         if not self.rest:
             return False
-        end = self.rest.find(b"\r\n\r\n")
-        loose = re.search(rb"(?<!\r)\n|\r(?!\n)(?!\Z)|\x00", self.rest[: end if end >= 0 else len(self.rest)])
+        end = self.rest.find(b"\r\n\r\n", max(0, self.scanned - 3))
+        loose = LOOSE.search(self.rest, max(0, self.scanned - 1), end if end >= 0 else len(self.rest))
         if loose:
             return self.bad(f"{loose.group()!r} in a head: {bytes(self.rest[:120])!r}")
         if end < 0:
+            self.scanned = len(self.rest)
             return self.bad("an endless head") if len(self.rest) > LONGEST_HEAD else False
+        self.scanned = 0
         lines = bytes(self.rest[:end]).split(b"\r\n")
         start = (STATUS_LINE if self.responses else REQUEST_LINE).match(lines[0])
         if not start:
