@@ -3,7 +3,7 @@
 What an origin breaks must not reach the client as something whole, a request that may have been acted on is not sent
 again, and what is known not to have been is.
 """
-from engine.accept import clean, cut, every, failed, relayed, status
+from engine.accept import clean, cut, either, every, failed, relayed, status
 from engine.case import TO_H2, Ask, family
 from h2 import frames as f
 from h2 import hpack
@@ -17,10 +17,10 @@ def section(source, why, severity="high"):
 
 
 def broken(seen):
-    """The client is told: 502, or over HTTP/2 the end of the stream."""
+    """The client is told, or over HTTP/2 the end of the stream."""
     if seen.mode == "h2-h2" and not seen.replies and seen.end == "rst":
         return None
-    return failed(502)(seen)
+    return failed()(seen)
 
 
 def once(seen):
@@ -93,7 +93,7 @@ for name, part in (
     ("headers-interrupted", lambda n: f.headers(n, [(":status", "200")], done=False) + f.ping()),
 ):  # fmt: skip
     add(f"breach-{name}", every(clean, broken, once), ask=POST, origin=Script(say(part)))
-add("breach-no-settings-at-all", every(clean, failed(502, 504)), severity="low", ask=POST,
+add("breach-no-settings-at-all", every(clean, failed()), severity="low", ask=POST,
     origin=Script(say(f.ping(), then="close"), settings=None))  # fmt: skip
 
 # Again, or not.
@@ -129,3 +129,36 @@ add("again-refused", every(clean, status(200), repeated), ask=POST, origin=Scrip
 add = section("RFC 9113 6.8", "GOAWAY lets what runs end, and sends what is new elsewhere")
 add("goaway-then-the-answer", relayed(200, b"whole"), ask=Ask(), origin=Script(
     say(f.goaway(2**31 - 1), f.goaway(1), head(), data(b"wh"), data(b"ole", True))))  # fmt: skip
+
+# Too much of it.
+
+add = section("RFC 9113 10.5; VU#421644", "an origin's flood ends its connection, not the proxy")
+FIELD = hpack.literal("x-flood", "y" * 1000)
+
+
+def endless(n):
+    """A head that never ends."""
+    return f.headers(n, [(":status", "200")], end=False, done=False) + f.frame(f.CONTINUATION, 0, n, FIELD) * 5000
+
+
+def bomb(n):
+    """4,000 octets, said once and repeated by a byte each: 64 MB."""
+    block = hpack.encode([(":status", "200")]) + hpack.remembered("x-bomb", "y" * 3900)
+    return f.long_headers(n, block + hpack.indexed(62) * 16000)
+
+
+def wide(n):
+    return f.long_headers(n, [(":status", "200"), *((f"x-{k}", "y" * 1000) for k in range(1000))])
+
+
+for name, part in (("continuation", endless), ("hpack-bomb", bomb), ("head-of-1-mib", wide)):
+    add(f"flood-{name}", every(clean, broken), ask=POST, origin=Script(say(part)))
+OK = (head(), data(b"ok", True))
+for name, part in (
+    ("pings", f.ping() * 20000), ("settings", f.settings() * 10000), ("window-updates", f.update(0, 1) * 20000),
+    ("priorities", f.priority(1, on=3) * 20000), ("unknown-frames", f.frame(0xBB, 0, 0, b"?" * 50) * 20000),
+    ("interim", lambda n: f.headers(n, [(":status", "103"), ("link", "</a>")], end=False) * 5000),
+):  # fmt: skip
+    add(f"flood-{name}", every(clean, status(200, 502, 503)), severity="medium", ask=POST, origin=Script(say(part, *OK)))
+add("flood-empty-data", either(cut, relayed(200, b"ok"), failed()), severity="medium", ask=Ask(),
+    origin=Script(say(head(), lambda n: f.data(n) * 20000, data(b"ok", True))))  # fmt: skip
