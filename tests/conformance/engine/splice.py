@@ -12,6 +12,8 @@ HOST = re.compile(rb"lane\d+\.test")
 class Splice:
     """A subject in this process."""
 
+    # The area that it must fail.
+    area = "smuggling"
     name, version, modes, abilities = "splice", "-", ("forward", "reverse"), frozenset()
 
     def __init__(self):
