@@ -42,5 +42,5 @@ back("origin-chunk-stalled", cut, ask=Ask(), origin=(MESSAGE, b"HTTP/1.1 200 OK\
 back("origin-until-close-stalled", cut, ask=Ask(), origin=(MESSAGE, b"HTTP/1.1 200 OK\r\n\r\nhello", PEER_END))
 back("origin-body-slow", relayed(200, b"helloworld"), ask=Ask(), origin=(MESSAGE, OK, Drip(b"helloworld", 0.25)), severity="medium", why="slow is not stalled: each byte renews the wait")
 back("origin-head-late", relayed(200, b"helloworld"), ask=Ask(), origin=(MESSAGE, Pause(0.8), OK + b"helloworld"), severity="medium")
-add("upload-slow", every(clean, status(200)), client=(b"POST <T>/s HTTP/1.1\r\nHost: <H>\r\nContent-Length: 10\r\n\r\n", Drip(b"helloworld", 0.25), REPLY), severity="medium",
+add("upload-slow", every(clean, status(200)), client=(b"POST <T>/s HTTP/1.1\r\nHost: <H>\r\nContent-Length: 10\r\n\r\n", Drip(b"helloworld", 0.15), REPLY), severity="medium",
     why="slow is not stalled: each byte renews the wait")  # fmt: skip

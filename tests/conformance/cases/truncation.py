@@ -1,5 +1,5 @@
 """A message that was cut must never look whole: RFC 9112 8, in both directions."""
-from engine.accept import count, cut, either, every, failed, relayed, status
+from engine.accept import count, cut, either, every, failed, relayed
 from engine.case import H1, MODES, Ask, family
 from engine.steps import CLOSE, FIN, MESSAGE, RST, Pause
 

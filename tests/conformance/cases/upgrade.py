@@ -1,7 +1,7 @@
 """Upgrades: RFC 9110 7.8, RFC 6455. Only `websocket`, only when asked for, and never before the 101."""
 from engine.accept import check, clean, either, every, failed, got, nothing_smuggled, rejected, relayed, request_field, short, status
 from engine.case import H1, family
-from engine.steps import CLOSE, FIN, HEAD, MESSAGE, PEER_END, PROBE, REPLY, RST, Await, Bytes, Signal
+from engine.steps import CLOSE, FIN, HEAD, MESSAGE, PEER_END, PROBE, REPLY, RST, Await, Signal
 
 add = family("upgrade", "RFC 6455 4, RFC 9110 7.8", "high", "an upgraded connection carries bytes both ways to its end", modes=H1)
 KEY = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
