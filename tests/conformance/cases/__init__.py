@@ -1,4 +1,5 @@
 """The cases, one module an area; importing this package registers all of them."""
+
 import importlib
 import pkgutil
 

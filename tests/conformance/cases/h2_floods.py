@@ -2,6 +2,7 @@
 
 RFC 9113, section 10.5, and the CVEs of the years in which it was learnt.
 """
+
 import asyncio
 
 from engine.case import FLOODS, family
@@ -26,21 +27,46 @@ RAPID = numbered(lambda wire, n: request(wire, n) + f.reset(n))
 add("rapid-reset", **flood(repeat(RAPID, 10000, ends=False)))
 add("rapid-reset-slow-origin", origin=HOLD, **flood(repeat(RAPID, 10000, ends=False)))
 add("rapid-reset-one-by-one", origin=HOLD, **flood(repeat(RAPID, 3000, ends=False, batch=1)))
-add("rapid-reset-of-uploads", origin=HOLD,
-    **flood(repeat(numbered(lambda w, n: request(w, n, method="POST") + f.data(n, b"x") + f.reset(n)), 10000, ends=False)))  # fmt: skip
+add(
+    "rapid-reset-of-uploads",
+    origin=HOLD,
+    **flood(
+        repeat(numbered(lambda w, n: request(w, n, method="POST") + f.data(n, b"x") + f.reset(n)), 10000, ends=False)
+    ),
+)
 
 add = section("CVE-2025-8671", "a client that makes the server reset its streams does no less harm")
 for name, provoke in (
-    ("update-of-zero", lambda n: f.update(n, 0)), ("update-overflow", lambda n: f.update(n, 2**31 - 1)),
-    ("data-after-end", lambda n: f.data(n, b"x")), ("headers-after-end", lambda n: f.headers(n, [("x", "y")])),
+    ("update-of-zero", lambda n: f.update(n, 0)),
+    ("update-overflow", lambda n: f.update(n, 2**31 - 1)),
+    ("data-after-end", lambda n: f.data(n, b"x")),
+    ("headers-after-end", lambda n: f.headers(n, [("x", "y")])),
     ("priority-of-4", lambda n: f.frame(f.PRIORITY, 0, n, bytes(4))),
-):  # fmt: skip
-    add(f"made-you-reset-{name}", origin=HOLD,
-        **flood(repeat(numbered(lambda w, n, p=provoke: request(w, n) + p(n)), 5000, ends=False)))  # fmt: skip
-add("made-you-reset-malformed",
-    **flood(repeat(numbered(lambda w, n: f.headers(n, w.fields(extra=[("te", "gzip")]))), 10000, ends=False)))  # fmt: skip
-add("made-you-reset-length", origin=HOLD, **flood(repeat(numbered(
-    lambda w, n: f.headers(n, w.fields("POST", extra=[("content-length", "1")]), end=False) + f.data(n, b"xx")), 5000, ends=False)))  # fmt: skip
+):
+    add(
+        f"made-you-reset-{name}",
+        origin=HOLD,
+        **flood(repeat(numbered(lambda w, n, p=provoke: request(w, n) + p(n)), 5000, ends=False)),
+    )
+add(
+    "made-you-reset-malformed",
+    **flood(repeat(numbered(lambda w, n: f.headers(n, w.fields(extra=[("te", "gzip")]))), 10000, ends=False)),
+)
+add(
+    "made-you-reset-length",
+    origin=HOLD,
+    **flood(
+        repeat(
+            numbered(
+                lambda w, n: (
+                    f.headers(n, w.fields("POST", extra=[("content-length", "1")]), end=False) + f.data(n, b"xx")
+                )
+            ),
+            5000,
+            ends=False,
+        )
+    ),
+)
 
 add = section("RUSTSEC-2024-0332, VU#421644", "a header block without an end is given up")
 OPEN = (lambda w: f.headers(1, w.fields(), done=False),)
@@ -48,14 +74,32 @@ FIELD = hpack.literal("x-flood", "y" * 1000)
 add("continuation", **flood(repeat(lambda w, n: f.frame(f.CONTINUATION, 0, 1, FIELD), 20000, OPEN)))
 add("continuation-empty", **flood(repeat(lambda w, n: f.frame(f.CONTINUATION, 0, 1), 50000, OPEN)))
 add("continuation-of-one-octet", **flood(repeat(lambda w, n: f.frame(f.CONTINUATION, 0, 1, b"\x88"), 50000, OPEN)))
-add("continuation-in-trailers", **flood(repeat(lambda w, n: f.frame(f.CONTINUATION, 0, 1, FIELD), 20000,
-    (post(), lambda w: f.headers(1, [("x", "y")], done=False)))))  # fmt: skip
+add(
+    "continuation-in-trailers",
+    **flood(
+        repeat(
+            lambda w, n: f.frame(f.CONTINUATION, 0, 1, FIELD),
+            20000,
+            (post(), lambda w: f.headers(1, [("x", "y")], done=False)),
+        )
+    ),
+)
 
 add = section("CVE-2019-9512, -9515, RFC 9113 10.5", "what asks for an answer is not queued without an end")
 add("ping", **flood(repeat(lambda w, n: f.ping(), 30000, ends=False)))
 add("settings", **flood(repeat(lambda w, n: f.settings(), 20000, ends=False)))
-add("settings-that-change-windows", origin=HOLD, **flood(repeat(
-    lambda w, n: f.settings((f.INITIAL_WINDOW, 65535 + n % 2)), 10000, tuple(get(n) for n in range(1, 401, 2)), ends=False)))  # fmt: skip
+add(
+    "settings-that-change-windows",
+    origin=HOLD,
+    **flood(
+        repeat(
+            lambda w, n: f.settings((f.INITIAL_WINDOW, 65535 + n % 2)),
+            3000,
+            tuple(get(n) for n in range(1, 401, 2)),
+            ends=False,
+        )
+    ),
+)
 
 
 def deaf(make, count):
@@ -72,7 +116,10 @@ def deaf(make, count):
 
 add("ping-unread", **flood(deaf(lambda w, n: f.ping(), 200000), buffer=4096))
 add("settings-unread", **flood(deaf(lambda w, n: f.settings(), 200000), buffer=4096))
-add("errors-unread", **flood(deaf(numbered(lambda w, n: f.headers(n, w.fields(extra=[("te", "gzip")]))), 30000), buffer=4096))
+add(
+    "errors-unread",
+    **flood(deaf(numbered(lambda w, n: f.headers(n, w.fields(extra=[("te", "gzip")]))), 30000), buffer=4096),
+)
 add("requests-unread", **flood(deaf(numbered(request), 20000), buffer=4096))
 
 add = section("CVE-2019-9513, -9518, RFC 9113 10.5", "frames that say nothing cost nothing")
@@ -106,13 +153,23 @@ def refused(*parts, **how):
         got = [m for side in stage.origin.sides for m in side.reader.messages if m.target != b"/neighbour"]
         return f"it reached the origin ({reached}): {str(got[0])[:100]}" if got else None
 
+    attack.endless = False
     return flood(attack, **how)
 
 
 add("hpack-bomb", **refused(bomb))
-add("head-of-1-mib", **refused(lambda c: f.long_headers(1, c.fields(extra=[(f"x-{n}", "y" * 1000) for n in range(1000)]))))
-add("head-of-10000-fields", **refused(lambda c: f.long_headers(1, c.fields(extra=[(f"x-{n}", "") for n in range(10000)]))))
-add("cookie-of-10000-crumbs", **refused(lambda c: f.long_headers(1, c.fields(extra=[("cookie", f"a{n}=b") for n in range(10000)]))))
+add(
+    "head-of-1-mib",
+    **refused(lambda c: f.long_headers(1, c.fields(extra=[(f"x-{n}", "y" * 1000) for n in range(1000)]))),
+)
+add(
+    "head-of-10000-fields",
+    **refused(lambda c: f.long_headers(1, c.fields(extra=[(f"x-{n}", "") for n in range(10000)]))),
+)
+add(
+    "cookie-of-10000-crumbs",
+    **refused(lambda c: f.long_headers(1, c.fields(extra=[("cookie", f"a{n}=b") for n in range(10000)]))),
+)
 add("empty-names", source="CVE-2019-9516", **refused(lambda c: f.long_headers(1, c.fields(extra=[("", "")] * 20000))))
 add("path-of-100-kib", **refused(lambda c: f.long_headers(1, c.fields(path="/" + "a" * 100000))))
 
@@ -198,6 +255,7 @@ async def _thousand(wire, _stage):
     return f"{len(wrong)} of 1,000 got {wrong[0]}" if wrong else f"stream {mixed[0]} got another's" if mixed else None
 
 
+_thousand.endless = False
 add("thousand-tiny-messages", **flood(_thousand))
 
 
@@ -213,4 +271,5 @@ async def _tiny(wire, _stage):
     return None if verdict in ("200", "goaway ENHANCE_YOUR_CALM", "rst ENHANCE_YOUR_CALM", "closed") else verdict
 
 
+_tiny.endless = False
 add("ten-thousand-frames-of-an-octet", **flood(_tiny))

@@ -1,4 +1,5 @@
 """Frames that are none, and unusual ones that are: RFC 9113, sections 3.4, 4 and 6, each rule of 6.1 to 6.10."""
+
 import struct
 
 from engine.case import family
@@ -70,8 +71,7 @@ add("hpack-string-cut", **kills(block(b"\x00\x01x\x7f\x20abc")))
 add("hpack-huffman-padding-zeros", **kills(block(b"\x00\x01x\x81\x18")))
 add("hpack-huffman-padding-long", **kills(block(b"\x00\x01x\x82\x1f\xff")))
 add("hpack-huffman-eos", **kills(block(b"\x00\x01x\x84\xff\xff\xff\xff")))
-add("hpack-resize-above-limit",
-    **kills(lambda c: f.headers(1, hpack.resize(1 << 20) + hpack.encode(c.fields()))))  # fmt: skip
+add("hpack-resize-above-limit", **kills(lambda c: f.headers(1, hpack.resize(1 << 20) + hpack.encode(c.fields()))))
 add("hpack-resize-after-field", **kills(block(hpack.resize(0))))
 
 add = section("4.3, 6.10; RFC 7541 2-6", "all that HPACK allows is understood")
@@ -112,12 +112,9 @@ add("continuation-empty-ones", **serves(cut(lambda size: [0, 0, 5, 5, 5, size]))
 
 add = section("6.1", "DATA")
 add("data-on-stream-0", **kills(f.data(0, b"x")))
-add("data-padding-as-long-as-the-payload",
-    **kills(post(), f.frame(f.DATA, f.PADDED | f.END_STREAM, 1, b"\x06hello")))  # fmt: skip
-add("data-padding-beyond-the-payload",
-    **kills(post(), f.frame(f.DATA, f.PADDED | f.END_STREAM, 1, b"\xffhello")))  # fmt: skip
-add("data-padded-without-length",
-    **kills(post(), f.frame(f.DATA, f.PADDED, 1)))  # fmt: skip
+add("data-padding-as-long-as-the-payload", **kills(post(), f.frame(f.DATA, f.PADDED | f.END_STREAM, 1, b"\x06hello")))
+add("data-padding-beyond-the-payload", **kills(post(), f.frame(f.DATA, f.PADDED | f.END_STREAM, 1, b"\xffhello")))
+add("data-padded-without-length", **kills(post(), f.frame(f.DATA, f.PADDED, 1)))
 add("data-padding-only", **serves(post(), f.data(1, b"", pad=255), f.data(1, b"", True, pad=0)))
 
 
@@ -126,8 +123,11 @@ def hello(seen):
     return None if bodies == [b"hello world"] else f"the origin read {bodies}"
 
 
-add("data-padding-is-no-content", severity="high",
-    **serves(post(), f.data(1, b"hello ", pad=200), f.data(1, b"world", True, pad=7), also=hello))  # fmt: skip
+add(
+    "data-padding-is-no-content",
+    severity="high",
+    **serves(post(), f.data(1, b"hello ", pad=200), f.data(1, b"world", True, pad=7), also=hello),
+)
 
 add = section("6.2", "HEADERS")
 
@@ -147,8 +147,7 @@ def padded_with_priority(c):
 
 add("headers-on-stream-0", **kills(lambda c: f.headers(0, c.fields())))
 add("headers-padding-too-long", **kills(padded))
-add("headers-priority-cut",
-    **kills(f.frame(f.HEADERS, f.PRIORITIZED | f.END_HEADERS | f.END_STREAM, 1, b"\0\0\0")))  # fmt: skip
+add("headers-priority-cut", **kills(f.frame(f.HEADERS, f.PRIORITIZED | f.END_HEADERS | f.END_STREAM, 1, b"\0\0\0")))
 add("headers-padded-with-priority", **serves(padded_with_priority))
 add("headers-interrupted-by-priority", **kills(open_block, f.priority(1)))
 add("headers-interrupted-by-another-stream", **kills(open_block, get(3)))
@@ -261,7 +260,5 @@ add("code-compression", **kills(block(b"\x80"), exact=("COMPRESSION_ERROR",)))
 add("code-frame-size-of-ping", **kills(f.frame(f.PING, 0, 0, bytes(7)), exact=("FRAME_SIZE_ERROR",)))
 add("code-frame-size-of-all", **kills(f.settings(*[(0xF0F0, 0)] * 2731), exact=("FRAME_SIZE_ERROR",)))
 add("code-window-in-settings", **kills(f.settings((f.INITIAL_WINDOW, 2**31)), exact=("FLOW_CONTROL_ERROR",)))
-add("code-window-overflow",
-    **kills(f.update(0, 2**31 - 1), f.update(0, 2**31 - 1), exact=("FLOW_CONTROL_ERROR",)))  # fmt: skip
-add("code-stream-closed", origin=HOLD,
-    **refuses(get(), f.data(1, b"x", True), exact=("STREAM_CLOSED",), statuses=()))  # fmt: skip
+add("code-window-overflow", **kills(f.update(0, 2**31 - 1), f.update(0, 2**31 - 1), exact=("FLOW_CONTROL_ERROR",)))
+add("code-stream-closed", origin=HOLD, **refuses(get(), f.data(1, b"x", True), exact=("STREAM_CLOSED",), statuses=()))

@@ -1,4 +1,5 @@
 """Many streams over one connection to an HTTP/2 origin: RFC 9113, sections 5.1.2, 6.8 and 6.9."""
+
 import asyncio
 
 from engine.case import TO_H2, family
@@ -12,6 +13,7 @@ def section(source, why, severity="high"):
 
 
 add = family("h2-upstream", "RFC 9113 5.1.2, 6.8", "high", "streams over one connection to an origin", modes=("h2-h2",))
+
 
 @case(add, "hundred-streams-do-not-mix", severity="critical")
 async def _(wire, _stage):
@@ -110,8 +112,13 @@ async def _(wire, stage):
     return await gone(stage)
 
 
-@case(add, "upload-cut-is-no-end", severity="critical", origin=Script(_wait),
-      also=lambda seen: "the origin read a whole message" if any(m.complete for m in seen.requests) else None)  # fmt: skip
+@case(
+    add,
+    "upload-cut-is-no-end",
+    severity="critical",
+    origin=Script(_wait),
+    also=lambda seen: "the origin read a whole message" if any(m.complete for m in seen.requests) else None,
+)
 async def _(wire, stage):
     await wire.send(post()(wire), f.data(1, b"hello"))
     await stage.signal("begun").wait()
@@ -143,8 +150,13 @@ async def _(wire, stage):
 add = section("RFC 9113 8.3.1", "a request for https is not sent in the clear", "critical")
 
 
-@case(add, "scheme-https-is-no-http", modes=("h2-h2",), needs=frozenset({"guard"}),
-      also=lambda seen: f"sent in the clear: {seen.requests[0]}" if seen.requests else None)  # fmt: skip
+@case(
+    add,
+    "scheme-https-is-no-http",
+    modes=("h2-h2",),
+    needs=frozenset({"guard"}),
+    also=lambda seen: f"sent in the clear: {seen.requests[0]}" if seen.requests else None,
+)
 async def _(wire, _stage):
     # The client speaks in the clear to the proxy, as it does for CONNECT; the proxy may not do so to the origin.
     await wire.send(get(scheme="https", extra=[("authorization", "Basic c2VjcmV0")])(wire))

@@ -1,4 +1,5 @@
-"""Clients that are slow on purpose, over HTTP/2. They wait for timers, all at once, so memory is none of their matter."""
+"""Clients that are slow on purpose, over HTTP/2. They wait for timers, all at once, so memory is not measured."""
+
 import asyncio
 
 from engine.case import family
@@ -7,7 +8,14 @@ from h2 import frames as f
 from h2.script import case, get, post
 
 LARGE = 8 << 20
-add = family("h2-floods", "RFC 9110 15.5.9, RFC 9113 10.5", "high", "who is slow on purpose is given up", modes=("h2",), limit=9.0)
+add = family(
+    "h2-floods",
+    "RFC 9110 15.5.9, RFC 9113 10.5",
+    "high",
+    "who is slow on purpose is given up",
+    modes=("h2",),
+    limit=9.0,
+)
 TIMERS = 7.0
 
 

@@ -1,4 +1,5 @@
 """The life of streams and their windows: RFC 9113, sections 5.1, 5.2, 5.4 and 6.9."""
+
 import asyncio
 
 from engine.case import family
@@ -13,12 +14,9 @@ def section(number, why, severity="medium"):
 
 add = section("5.1", "frames that a stream's state does not allow")
 add("idle-data", **kills(f.data(1, b"x", True)))
-add("half-closed-data", origin=HOLD, severity="high",
-    **refuses(get(), f.data(1, b"x", True), statuses=()))  # fmt: skip
-add("half-closed-headers", origin=HOLD, severity="high",
-    **refuses(get(), f.headers(1, [("x-late", "1")]), statuses=()))  # fmt: skip
-add("half-closed-continuation", origin=HOLD,
-    **kills(get(), f.frame(f.CONTINUATION, f.END_HEADERS, 1)))  # fmt: skip
+add("half-closed-data", origin=HOLD, severity="high", **refuses(get(), f.data(1, b"x", True), statuses=()))
+add("half-closed-headers", origin=HOLD, severity="high", **refuses(get(), f.headers(1, [("x-late", "1")]), statuses=()))
+add("half-closed-continuation", origin=HOLD, **kills(get(), f.frame(f.CONTINUATION, f.END_HEADERS, 1)))
 # Both cross on the wire what a server may have thrown away already: it may also say nothing.
 add("data-after-own-reset", **refuses(post(), f.reset(1), f.data(1, b"x", True), statuses=("silent",)))
 add("headers-after-own-reset", **refuses(post(), f.reset(1), get(1), statuses=("silent",)))
@@ -70,7 +68,9 @@ async def _(wire, _stage):
     numbers = range(1, 2 * limit + 2, 2)
     await wire.send(*(f.headers(n, wire.fields("POST"), end=False) for n in numbers))
     verdict = await wire.verdict(numbers[-1])
-    return None if verdict in ("rst REFUSED_STREAM", "rst PROTOCOL_ERROR", "goaway PROTOCOL_ERROR", "closed") else verdict
+    return (
+        None if verdict in ("rst REFUSED_STREAM", "rst PROTOCOL_ERROR", "goaway PROTOCOL_ERROR", "closed") else verdict
+    )
 
 
 add = section("5.2, 6.9", "windows bind both sides", "high")

@@ -2,6 +2,7 @@
 
 The origin's strict reader judges each request as HTTP/1.
 """
+
 import asyncio
 
 from engine.accept import body, clean, count, every, got, nothing_smuggled, request_field, sent_on
@@ -16,44 +17,94 @@ H2 = ("h2",)
 def section(source, why, severity="medium"):
     return family("h2-translation", source, severity, why, modes=H2)
 
+
 # Requests.
 
 add = section("RFC 9113 8.3.1; RFC 9112 3.2", "the request line and Host come from the pseudo-fields")
 add("request-simple", sent_on(), ask=Ask(b"GET", b"/a?b=c"))
 add("request-host", every(clean, got(lambda m: None if len(m.all("host")) == 1 else f"{m.all('host')}")), ask=Ask())
-add("request-no-pseudo-left", every(clean, got(
-    lambda m: f"{m}" if any(n.startswith(b":") for n, _ in m.fields) else None)), ask=Ask())  # fmt: skip
-add("request-version", every(clean, got(lambda m: None if m.version in (b"HTTP/1.1", b"HTTP/2") else f"{m}")), ask=Ask())
-add("request-options-asterisk", every(clean, got(lambda m: None if m.target == b"*" else f"{m}")),
-    ask=Ask(b"OPTIONS", b"*"))  # fmt: skip
-for name, path in (("dots", b"/a/../b"), ("encoded", b"/%2e%2E/%2f%5c?%00"), ("empty-query", b"/a?"), ("slashes", b"//a//b"),
-                   ("double-query", b"/a?b?c=/d//"), ("marks", b"/a;b=c,d!$&'()*+~:@"), ("long", b"/" + b"a" * 8000)):  # fmt: skip
+add(
+    "request-no-pseudo-left",
+    every(clean, got(lambda m: f"{m}" if any(n.startswith(b":") for n, _ in m.fields) else None)),
+    ask=Ask(),
+)
+add(
+    "request-version", every(clean, got(lambda m: None if m.version in (b"HTTP/1.1", b"HTTP/2") else f"{m}")), ask=Ask()
+)
+add(
+    "request-options-asterisk",
+    every(clean, got(lambda m: None if m.target == b"*" else f"{m}")),
+    ask=Ask(b"OPTIONS", b"*"),
+)
+for name, path in (
+    ("dots", b"/a/../b"),
+    ("encoded", b"/%2e%2E/%2f%5c?%00"),
+    ("empty-query", b"/a?"),
+    ("slashes", b"//a//b"),
+    ("double-query", b"/a?b?c=/d//"),
+    ("marks", b"/a;b=c,d!$&'()*+~:@"),
+    ("long", b"/" + b"a" * 8000),
+):
     add(f"request-path-{name}", sent_on(), ask=Ask(b"GET", path))
 for method in (b"DELETE", b"PATCH", b"PROPFIND", b"M-SEARCH"):
     add(f"request-method-{method.decode().lower()}", sent_on(), ask=Ask(method, b"/m"))
 
 add = section("RFC 9110 7.6", "what a proxy adds and takes away is the same over HTTP/2")
 add("request-via", every(clean, got(lambda m: None if m.get("via") else f"no Via: {m}")), ask=Ask(), needs=frozenset())
-add("request-te-trailers", every(clean, got(
-    lambda m: None if m.get("te") in (None, b"trailers") else f"{m}")), ask=Ask(fields=((b"te", b"trailers"),)))  # fmt: skip
-add("request-proxy-authorization", request_field("proxy-authorization", absent=True), severity="high",
-    source="RFC 9110 11.7.1", ask=Ask(fields=((b"proxy-authorization", b"Basic c2VjcmV0"),)),
-    needs=frozenset({"guard"}))  # fmt: skip
-add("request-expect", sent_on(b"hello"), source="RFC 9110 10.1.1",
-    ask=Ask(b"POST", b"/e", ((b"expect", b"100-continue"),), b"hello"))  # fmt: skip
+add(
+    "request-te-trailers",
+    every(clean, got(lambda m: None if m.get("te") in (None, b"trailers") else f"{m}")),
+    ask=Ask(fields=((b"te", b"trailers"),)),
+)
+add(
+    "request-proxy-authorization",
+    request_field("proxy-authorization", absent=True),
+    severity="high",
+    source="RFC 9110 11.7.1",
+    ask=Ask(fields=((b"proxy-authorization", b"Basic c2VjcmV0"),)),
+    needs=frozenset({"guard"}),
+)
+add(
+    "request-expect",
+    sent_on(b"hello"),
+    source="RFC 9110 10.1.1",
+    ask=Ask(b"POST", b"/e", ((b"expect", b"100-continue"),), b"hello"),
+)
 
 add = section("RFC 9113 8.2.3", "the pieces of a Cookie become one field again, in order", "high")
-add("cookie-crumbs", every(clean, got(lambda m: None if b"; ".join(m.all("cookie")) == b"a=b; c=d; e=f" and
-    (m.version == b"HTTP/2" or len(m.all("cookie")) == 1) else f"{m.all('cookie')}")), modes=("h2", "h2-h2"),
-    ask=Ask(fields=((b"cookie", b"a=b"), (b"x", b"y"), (b"cookie", b"c=d"), (b"cookie", b"e=f"))))  # fmt: skip
+add(
+    "cookie-crumbs",
+    every(
+        clean,
+        got(
+            lambda m: (
+                None
+                if b"; ".join(m.all("cookie")) == b"a=b; c=d; e=f"
+                and (m.version == b"HTTP/2" or len(m.all("cookie")) == 1)
+                else f"{m.all('cookie')}"
+            )
+        ),
+    ),
+    modes=("h2", "h2-h2"),
+    ask=Ask(fields=((b"cookie", b"a=b"), (b"x", b"y"), (b"cookie", b"c=d"), (b"cookie", b"e=f"))),
+)
 add("cookie-whole", every(clean, request_field("cookie", b"a=b; c=d")), ask=Ask(fields=((b"cookie", b"a=b; c=d"),)))
 
 add = section("RFC 9110 5.5", "values go through octet by octet")
-for name, value in (("latin", b"caf\xe9"), ("utf-8", "h\u00e9".encode()), ("quoted", b'"a, b"; c="\\""'), ("empty", b""),
-                    ("inner-spaces", b"a  \t b"), ("percent", b"%0d%0a")):  # fmt: skip
+for name, value in (
+    ("latin", b"caf\xe9"),
+    ("utf-8", "h\u00e9".encode()),
+    ("quoted", b'"a, b"; c="\\""'),
+    ("empty", b""),
+    ("inner-spaces", b"a  \t b"),
+    ("percent", b"%0d%0a"),
+):
     add(f"request-value-{name}", every(clean, request_field("x-value", value)), ask=Ask(fields=((b"x-value", value),)))
-add("request-repeated-fields", every(clean, got(lambda m: None if m.get("x") == b"1, 2, 3" else f"{m}")),
-    ask=Ask(fields=((b"x", b"1"), (b"x", b"2"), (b"y", b""), (b"x", b"3"))))  # fmt: skip
+add(
+    "request-repeated-fields",
+    every(clean, got(lambda m: None if m.get("x") == b"1, 2, 3" else f"{m}")),
+    ask=Ask(fields=((b"x", b"1"), (b"x", b"2"), (b"y", b""), (b"x", b"3"))),
+)
 
 # Bodies of requests.
 
@@ -65,18 +116,31 @@ def framing(*wanted):
 
 
 add("body-with-length", every(sent_on(b"hello"), framing("length")), ask=Ask(b"POST", b"/b", (), b"hello"))
-add("body-without-length", every(sent_on(b"hello"), framing("length", "chunked")),
-    ask=Ask(b"POST", b"/b", (), b"hello", chunked=True))  # fmt: skip
+add(
+    "body-without-length",
+    every(sent_on(b"hello"), framing("length", "chunked")),
+    ask=Ask(b"POST", b"/b", (), b"hello", chunked=True),
+)
 add("body-empty-data", every(sent_on(b"")), ask=Ask(b"POST", b"/b", (), b"", chunked=True))
 add("body-length-0", every(sent_on(b"")), ask=Ask(b"POST", b"/b", (), b""))
 add("body-of-get", sent_on(b"hello"), ask=Ask(b"GET", b"/b", (), b"hello"))
 add("body-none-of-post", every(sent_on(b""), framing("length", "none")), ask=Ask(b"POST", b"/b"))
 add("body-200-kib", sent_on(bytes(range(256)) * 800), ask=Ask(b"PUT", b"/b", (), bytes(range(256)) * 800, chunked=True))
 SMUGGLED = b"0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
-add("body-looks-like-chunks", sent_on(SMUGGLED), severity="critical", source="RFC 9113 10.3",
-    ask=Ask(b"POST", b"/b", (), SMUGGLED, chunked=True))  # fmt: skip
-add("body-looks-like-a-request", sent_on(SMUGGLED[5:]), severity="critical", source="RFC 9113 10.3",
-    ask=Ask(b"POST", b"/b", (), SMUGGLED[5:]))  # fmt: skip
+add(
+    "body-looks-like-chunks",
+    sent_on(SMUGGLED),
+    severity="critical",
+    source="RFC 9113 10.3",
+    ask=Ask(b"POST", b"/b", (), SMUGGLED, chunked=True),
+)
+add(
+    "body-looks-like-a-request",
+    sent_on(SMUGGLED[5:]),
+    severity="critical",
+    source="RFC 9113 10.3",
+    ask=Ask(b"POST", b"/b", (), SMUGGLED[5:]),
+)
 
 
 @case(add, "body-in-tiny-frames", also=every(clean, body(b"x" * 700)))
@@ -100,15 +164,30 @@ def no_harm(seen):
     return nothing_smuggled(seen)
 
 
-add("trailers-of-request", every(clean, no_harm, count(1), body(b"hello")),
-    ask=Ask(b"POST", b"/t", ((b"trailer", b"x-end"),), b"hello", ((b"x-end", b"1"),)))  # fmt: skip
-add("trailers-of-request-arrive", every(clean, got(
-    lambda m: None if m.trailers == [(b"x-end", b"1")] else f"trailers {m.trailers}")), severity="medium",
-    ask=Ask(b"POST", b"/t", ((b"trailer", b"x-end"), (b"te", b"trailers")), b"hello", ((b"x-end", b"1"),)))  # fmt: skip
+add(
+    "trailers-of-request",
+    every(clean, no_harm, count(1), body(b"hello")),
+    ask=Ask(b"POST", b"/t", ((b"trailer", b"x-end"),), b"hello", ((b"x-end", b"1"),)),
+)
+add(
+    "trailers-of-request-arrive",
+    every(clean, got(lambda m: None if m.trailers == [(b"x-end", b"1")] else f"trailers {m.trailers}")),
+    severity="medium",
+    ask=Ask(b"POST", b"/t", ((b"trailer", b"x-end"), (b"te", b"trailers")), b"hello", ((b"x-end", b"1"),)),
+)
 add("trailers-only-body", every(clean, no_harm, count(1)), ask=Ask(b"POST", b"/t", (), b"", ((b"x-end", b"1"),)))
-for name, value in ((b"content-length", b"3"), (b"host", b"evil.test"), (b"authorization", b"Basic eDp5"), (b"te", b"trailers")):
-    add(f"trailers-of-request-{name.decode()}", no_harm, severity="high" if name != b"te" else "medium",
-        ask=Ask(b"POST", b"/t", ((b"trailer", name),), b"hello", ((name, value), (b"x-end", b"1"))))  # fmt: skip
+for name, value in (
+    (b"content-length", b"3"),
+    (b"host", b"evil.test"),
+    (b"authorization", b"Basic eDp5"),
+    (b"te", b"trailers"),
+):
+    add(
+        f"trailers-of-request-{name.decode()}",
+        no_harm,
+        severity="high" if name != b"te" else "medium",
+        ask=Ask(b"POST", b"/t", ((b"trailer", name),), b"hello", ((name, value), (b"x-end", b"1"))),
+    )
 
 # Uploads that do not end well.
 
@@ -136,6 +215,7 @@ async def broken_off(wire, stage, ending, length=None):
 
 BEGUN = (HEAD, Signal("begun"), PEER_END)
 for name, length in (("length", "10"), ("chunked", None)):
+
     @case(add, f"upload-reset-{name}", origin=BEGUN, also=unfinished)
     async def _(wire, stage, length=length):
         return await broken_off(wire, stage, lambda: wire.put(f.reset(1)), length)
@@ -147,6 +227,7 @@ for name, length in (("length", "10"), ("chunked", None)):
     @case(add, f"upload-connection-reset-{name}", origin=BEGUN, also=unfinished)
     async def _(wire, stage, length=length):
         return await broken_off(wire, stage, wire.reset, length)
+
 
 add = section("RFC 9113 5.4.2", "a client that goes away is told upstream within a second", "medium")
 

@@ -1,6 +1,8 @@
-"""Streams that outlive their request's head: early answers, many at once, CONNECT and WebSocket (RFC 9113, sections 5, 8.1
-and 8.5, RFC 8441).
+"""Streams that outlive their request's head: early answers, many at once, CONNECT and WebSocket.
+
+RFC 9113, sections 5, 8.1 and 8.5, and RFC 8441.
 """
+
 import asyncio
 
 from engine.case import family
@@ -18,7 +20,11 @@ def section(source, why, severity="medium"):
 add = section("RFC 9113 8.1", "an answer before the upload is over arrives whole", "high")
 
 
-@case(add, "early-answer", origin=(HEAD, b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbig", Pause(0.3), CLOSE))
+@case(
+    add,
+    "early-answer",
+    origin=(HEAD, b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbig", Pause(0.3), CLOSE),
+)
 async def _(wire, _stage):
     await wire.send(post()(wire), f.data(1, b"x" * 1000))
     it = wire.stream(1)
@@ -35,8 +41,12 @@ async def _(wire, _stage):
     return None if await wire.alive() else f"then the connection ended: {await wire.ending(0)}"
 
 
-@case(add, "early-answer-stops-the-upload", severity="medium",
-      origin=(HEAD, b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbig", Pause(0.1), CLOSE))  # fmt: skip
+@case(
+    add,
+    "early-answer-stops-the-upload",
+    severity="medium",
+    origin=(HEAD, b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbig", Pause(0.1), CLOSE),
+)
 async def _(wire, _stage):
     await wire.send(post()(wire), f.data(1, b"x" * 1000))
     it = wire.stream(1)
@@ -69,11 +79,20 @@ async def _(wire, stage):
     return None if verdict == "200" and bytes(wire.stream(3).data) == b"/fast" else verdict
 
 
-@case(add, "uploads-do-not-mix", severity="critical",
-      also=lambda seen: None if sorted(m.body for m in seen.requests) == [b"a" * 500, b"b" * 500] else f"{seen.requests}")  # fmt: skip
+@case(
+    add,
+    "uploads-do-not-mix",
+    severity="critical",
+    also=lambda seen: None if sorted(m.body for m in seen.requests) == [b"a" * 500, b"b" * 500] else f"{seen.requests}",
+)
 async def _(wire, _stage):
-    await wire.send(post(1)(wire), post(3)(wire), *[f.data(1, b"a" * 50), f.data(3, b"b" * 50)] * 10,
-                    f.data(3, b"", True), f.data(1, b"", True))  # fmt: skip
+    await wire.send(
+        post(1)(wire),
+        post(3)(wire),
+        *[f.data(1, b"a" * 50), f.data(3, b"b" * 50)] * 10,
+        f.data(3, b"", True),
+        f.data(1, b"", True),
+    )
     verdicts = [await wire.verdict(1), await wire.verdict(3)]
     return None if verdicts == ["200", "200"] else f"{verdicts}"
 
@@ -105,7 +124,14 @@ async def _(wire, _stage):
     return None if bytes(it.data) == b"\x01pongmore" and it.ended else f"after half-close {bytes(it.data)!r}, {it.code}"
 
 
-@case(add, "connect-reset-by-origin", needs=CONNECT, also=None, origin=(Bytes(4), b"\x01part", Pause(0.1), RST), severity="critical")
+@case(
+    add,
+    "connect-reset-by-origin",
+    needs=CONNECT,
+    also=None,
+    origin=(Bytes(4), b"\x01part", Pause(0.1), RST),
+    severity="critical",
+)
 async def _(wire, _stage):
     await wire.send(connect(wire), f.data(1, b"\x00ping"))
     it = wire.stream(1)
@@ -143,8 +169,10 @@ async def _(wire, _stage):
 # WebSocket.
 
 add = section("RFC 8441", "a WebSocket over HTTP/2 is bridged to one over HTTP/1", "medium")
-SWITCH = (b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n"
-          b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n")  # fmt: skip
+SWITCH = (
+    b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+)
 WEBSOCKET = [("sec-websocket-version", "13")]
 
 
@@ -176,15 +204,23 @@ async def _(wire, stage):
     return None if it.ended else f"its end is {it.code}"
 
 
-@case(add, "websocket-refused-by-origin", needs=CONNECT, origin=(HEAD, b"HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\nno"))
+@case(
+    add, "websocket-refused-by-origin", needs=CONNECT, origin=(HEAD, b"HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\nno")
+)
 async def _(wire, _stage):
     await wire.send(extended(wire))
     verdict = await wire.verdict()
     return None if verdict == "403" else verdict
 
 
-@case(add, "websocket-cut-is-a-reset", needs=CONNECT, also=None, severity="high",
-      origin=(HEAD, SWITCH, b"\x81\x05he", Pause(0.1), RST))  # fmt: skip
+@case(
+    add,
+    "websocket-cut-is-a-reset",
+    needs=CONNECT,
+    also=None,
+    severity="high",
+    origin=(HEAD, SWITCH, b"\x81\x05he", Pause(0.1), RST),
+)
 async def _(wire, _stage):
     await wire.send(extended(wire))
     it = wire.stream(1)

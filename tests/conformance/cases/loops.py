@@ -1,4 +1,5 @@
 """Requests that come back, and destinations that are the proxy itself: RFC 9110 7.6.3, semantics 7."""
+
 from engine import client
 from engine.accept import either, rejected, sent_on
 from engine.case import H1, family
@@ -31,15 +32,28 @@ def stopped(seen):
 add("via-own", stopped, play=with_own_via())
 add("via-own-among", stopped, play=with_own_via(b"1.0 fred, ", b", 1.1 other"))
 add("via-own-commented", stopped, play=with_own_via(b"1.1 a (b, c) , "), severity="medium")
-add("via-other", sent_on(), client=(b"GET <T>/l HTTP/1.1\r\nHost: <H>\r\nVia: 1.1 attache, 1.1 attache-0000, 1.0 proxy\r\n\r\n", REPLY, PROBE), why="another proxy of the same kind is no loop")
-add("via-odd", either(sent_on(), rejected()), client=(b"GET <T>/l HTTP/1.1\r\nHost: <H>\r\nVia: ,,(((\r\n\r\n", REPLY, PROBE), severity="medium", why="a Via that is none harms nothing")
+add(
+    "via-other",
+    sent_on(),
+    client=(b"GET <T>/l HTTP/1.1\r\nHost: <H>\r\nVia: 1.1 attache, 1.1 attache-0000, 1.0 proxy\r\n\r\n", REPLY, PROBE),
+    why="another proxy of the same kind is no loop",
+)
+add(
+    "via-odd",
+    either(sent_on(), rejected()),
+    client=(b"GET <T>/l HTTP/1.1\r\nHost: <H>\r\nVia: ,,(((\r\n\r\n", REPLY, PROBE),
+    severity="medium",
+    why="a Via that is none harms nothing",
+)
 
 
 def to_itself(target, host, connect=False):
     async def play(stage):
         port = b"%d" % stage.port
         method = b"CONNECT " if connect else b"GET "
-        raw = method + target.replace(b"PORT", port) + b" HTTP/1.1\r\nHost: " + host.replace(b"PORT", port) + b"\r\n\r\n"
+        raw = (
+            method + target.replace(b"PORT", port) + b" HTTP/1.1\r\nHost: " + host.replace(b"PORT", port) + b"\r\n\r\n"
+        )
         await client.play(stage, (raw, REPLY))
         # And it still serves.
         await client.play(stage, (b"GET <T>/after HTTP/1.1\r\nHost: <H>\r\n\r\n", REPLY))
@@ -53,7 +67,27 @@ def alive(seen):
     return None if seen.replies[-1].status == 200 else f"it no longer serves: {seen.replies[-1]}"
 
 
-itself = family("loops", "semantics 7", "high", "its own listeners are no destination: a self-request once stopped another proxy", modes=("forward",))
-for name, host in {"loopback": b"127.0.0.1", "localhost": b"localhost", "other-loopback": b"127.0.0.2", "mapped": b"[::ffff:127.0.0.1]", "zero": b"0.0.0.0", "six": b"[::1]", "decimal": b"2130706433", "short": b"127.1"}.items():
+itself = family(
+    "loops",
+    "semantics 7",
+    "high",
+    "its own listeners are no destination: a self-request once stopped another proxy",
+    modes=("forward",),
+)
+for name, host in {
+    "loopback": b"127.0.0.1",
+    "localhost": b"localhost",
+    "other-loopback": b"127.0.0.2",
+    "mapped": b"[::ffff:127.0.0.1]",
+    "zero": b"0.0.0.0",
+    "six": b"[::1]",
+    "decimal": b"2130706433",
+    "short": b"127.1",
+}.items():
     itself(f"self-{name}", alive, play=to_itself(b"http://" + host + b":PORT/", host + b":PORT"))
-    itself(f"self-connect-{name}", alive, play=to_itself(host + b":PORT", host + b":PORT", True), needs=frozenset({"connect"}))
+    itself(
+        f"self-connect-{name}",
+        alive,
+        play=to_itself(host + b":PORT", host + b":PORT", True),
+        needs=frozenset({"connect"}),
+    )

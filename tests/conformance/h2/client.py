@@ -1,4 +1,5 @@
 """An HTTP/2 client with prior knowledge (RFC 9113, section 3.3)."""
+
 import asyncio
 import socket
 

@@ -4,6 +4,7 @@ memory is measured.
 Bounds are Attache's own (README): a connection costs at most 5 MiB, a stalled stream at most 1 MiB. A request of the
 other client is answered within a second, however hard the first one tries.
 """
+
 import asyncio
 import contextlib
 import time
@@ -73,7 +74,7 @@ def flood(attack, bound=CONNECTION, upstream=UPSTREAM, **how):
             async with asyncio.timeout(LONGEST):
                 wrong = await attack(wire, stage)
         except TimeoutError:
-            pass
+            wrong = None if getattr(attack, "endless", True) else "it goes on and on"
         grown = stage.subject.memory() - before
         answered = len(neighbour.waits)
         await neighbour.until(lambda: len(neighbour.waits) > answered or neighbour.fault)
@@ -137,10 +138,11 @@ def repeat(make, count, first=(), ends=True, batch=100):
             await wire.send(*(make(wire, n) for n in range(start, min(start + batch, count))))
             # What is sent into one pipe must not be the only thing this process does.
             await asyncio.sleep(0)
-        if ends and not await wire.ending(2.0) and not wire.stream(1).over:
+        if ends and not await wire.ending(1.0) and not wire.stream(1).over:
             return f"{count} of them, and the connection lives"
         return None
 
+    attack.endless = not ends
     return attack
 
 

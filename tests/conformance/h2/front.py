@@ -1,4 +1,5 @@
 """The engine's cases over HTTP/2: what a front, a client and an origin are to `engine.play`."""
+
 from engine import front
 
 from . import client, judge, origin

@@ -2,6 +2,7 @@
 
 So the same accept sets judge HTTP/1 and HTTP/2, and no proxy can pass something malformed on unseen.
 """
+
 import re
 
 from engine.wire import TOKEN, VALUE, Message
@@ -56,8 +57,11 @@ def requests(wire):
 def request(it, wrong):
     pseudo, plain = split(it.head, REQUEST, wrong)
     method = pseudo.get(b":method", b"")
-    expected = {b":method", b":authority"} if method == b"CONNECT" and b":protocol" not in pseudo else {
-        b":method", b":scheme", b":path"}
+    expected = (
+        {b":method", b":authority"}
+        if method == b"CONNECT" and b":protocol" not in pseudo
+        else {b":method", b":scheme", b":path"}
+    )
     if missing := expected - pseudo.keys():
         wrong.append(f"without {sorted(missing)}: {it.head}")
     if not TOKEN.match(method):

@@ -2,6 +2,7 @@
 
 It writes down what it is given, as the first gateways did. A case that it passes bites nothing.
 """
+
 import asyncio
 
 from engine.splice import HOST, Splice

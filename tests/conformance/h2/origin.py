@@ -3,6 +3,7 @@
 A script is called with the connection and the stream as soon as a request's head has come; scripts of several streams
 run side by side. Without one every request is answered, when it is whole, with its path.
 """
+
 import asyncio
 import contextlib
 

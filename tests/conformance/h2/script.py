@@ -1,6 +1,7 @@
 """How cases over HTTP/2 are written: a `scene` is a function of client and stage that says what is wrong, if anything;
 `kills`, `refuses` and `serves` are the usual ones, made of frames. Each gives a case's `play` and `accept`.
 """
+
 import functools
 
 from engine.accept import clean

@@ -3,6 +3,7 @@
 What a well-behaved peer owes is done by itself (SETTINGS and PING acknowledged, windows opened) unless a case takes
 it over with `polite` and `credit`.
 """
+
 import asyncio
 import socket
 import struct
@@ -137,8 +138,8 @@ class Wire:
             if len(self.buffer) < 9 + length:
                 return
             kind, flags, stream = struct.unpack(">BBI", self.buffer[3:9])
-            payload = bytes(self.buffer[9:9 + length])
-            del self.buffer[:9 + length]
+            payload = bytes(self.buffer[9 : 9 + length])
+            del self.buffer[: 9 + length]
             self._take(kind, flags, stream & 0x7FFFFFFF, payload)
 
     def _take(self, kind, flags, stream, payload):
@@ -173,7 +174,7 @@ class Wire:
         if flags & f.ACK:
             self.acks += 1
             return
-        said = dict(struct.unpack(">HI", payload[at:at + 6]) for at in range(0, len(payload), 6))
+        said = dict(struct.unpack(">HI", payload[at : at + 6]) for at in range(0, len(payload), 6))
         self.settings = {**(self.settings or {}), **said}
         if f.INITIAL_WINDOW in said:
             for stream in self.streams.values():
@@ -186,7 +187,7 @@ class Wire:
     def _headers(self, kind, flags, stream, payload):
         if kind == f.HEADERS:
             if flags & f.PADDED:
-                payload = payload[1:len(payload) - payload[0]]
+                payload = payload[1 : len(payload) - payload[0]]
             if flags & f.PRIORITIZED:
                 payload = payload[5:]
             self.block = [flags & f.END_STREAM, payload]
@@ -213,7 +214,7 @@ class Wire:
     def _data(self, flags, stream, payload):
         it, size = self.stream(stream), len(payload)
         if flags & f.PADDED:
-            payload = payload[1:size - payload[0]]
+            payload = payload[1 : size - payload[0]]
         it.data += payload
         it.pieces.append(len(payload))
         it.ended = it.ended or bool(flags & f.END_STREAM)
