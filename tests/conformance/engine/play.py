@@ -4,14 +4,13 @@ import time
 import traceback
 from dataclasses import dataclass, field
 
-from . import client, front
+from . import client, front, held
 
 AT_ONCE = 32
 # What must not arrive at an origin can only be waited for: quiet for this long, and not longer than that.
 QUIET, PATIENCE = 0.03, 0.5
-# On a machine that is too busy this process can be held up for longer than the proxies wait for it. What failed while
-# that happened proves nothing and is played again.
-HELD_UP, AGAIN = 0.4, 2
+# How often a case is played again that failed while this process was held up.
+AGAIN = 2
 
 
 class Stage:
@@ -75,40 +74,26 @@ async def run(subject, mode, cases, origins):
     """Plays the cases of one mode; the results in their order."""
     gate = asyncio.Semaphore(AT_ONCE)
 
-    watch = Watch()
-
     async def one(case, origin):
         async with gate:
-            for _ in range(AGAIN):
-                began = time.monotonic()
-                result = await play(subject, mode, case, origin)
-                if not result.wrong or watch.last < began or not hasattr(origin, "again"):
-                    return result
-                origin = origin.again()
             return await play(subject, mode, case, origin)
 
-    try:
-        return await asyncio.gather(*(one(case, origin) for case, origin in zip(cases, origins)))
-    finally:
-        watch.task.cancel()
-
-
-class Watch:
-    """`last` is when this process was held up last, for longer than is harmless."""
-
-    def __init__(self):
-        self.last = 0.0
-        self.task = asyncio.create_task(self.look())
-
-    async def look(self):
-        while True:
-            before = time.monotonic()
-            await asyncio.sleep(0.1)
-            if time.monotonic() - before - 0.1 > HELD_UP:
-                self.last = time.monotonic()
+    return await asyncio.gather(*(one(case, origin) for case, origin in zip(cases, origins)))
 
 
 async def play(subject, mode, case, origin):
+    """Plays one case; again, if it failed while this process was held up."""
+    for _ in range(AGAIN):
+        began = time.monotonic()
+        held.since(began)
+        result = await once(subject, mode, case, origin)
+        if not result.wrong or not held.since(began) or not hasattr(origin, "again"):
+            return result
+        origin = origin.again()
+    return await once(subject, mode, case, origin)
+
+
+async def once(subject, mode, case, origin):
     stage = Stage(subject, mode, origin)
     await origin.open(stage, case.origin)
     late, broken = False, None
