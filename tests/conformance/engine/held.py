@@ -28,9 +28,14 @@ class Watch:
 WATCHES = weakref.WeakKeyDictionary()
 
 
-def since(began):
-    """Whether the process was held up after this time (of `time.monotonic`)."""
+def now():
+    """The time, and from now on somebody looks."""
     loop = asyncio.get_running_loop()
     if loop not in WATCHES:
         WATCHES[loop] = Watch()
-    return WATCHES[loop].last >= began
+    return time.monotonic()
+
+
+def since(began):
+    """Whether the process was held up after this time."""
+    return WATCHES[asyncio.get_running_loop()].last >= began

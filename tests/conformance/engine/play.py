@@ -1,6 +1,5 @@
 """Plays cases: each on a stage of its own, many at once, every one bounded in time."""
 import asyncio
-import time
 import traceback
 from dataclasses import dataclass, field
 
@@ -84,8 +83,7 @@ async def run(subject, mode, cases, origins):
 async def play(subject, mode, case, origin):
     """Plays one case; again, if it failed while this process was held up."""
     for _ in range(AGAIN):
-        began = time.monotonic()
-        held.since(began)
+        began = held.now()
         result = await once(subject, mode, case, origin)
         if not result.wrong or not held.since(began) or not hasattr(origin, "again"):
             return result
