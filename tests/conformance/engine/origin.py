@@ -25,7 +25,7 @@ class Origin:
         """The same, with nothing seen yet."""
         sock = socket.create_server(("127.0.0.1", self.port))
         sock.setblocking(False)
-        return Origin(self.host, sock)
+        return type(self)(self.host, sock)
 
     async def open(self, stage, script):
         self.stage, self.script = stage, script
