@@ -5,6 +5,7 @@ the last for all further ones. Behind its script, and without one, a connection 
 request's target as body, or 400 and the end where the strict reader finds a violation.
 """
 import asyncio
+import socket
 
 from . import steps
 from .side import Side
@@ -19,6 +20,12 @@ class Origin:
         self.sides = []
         self.stage = self.server = self.script = None
         self.tasks = []
+
+    def again(self):
+        """The same, with nothing seen yet."""
+        sock = socket.create_server(("127.0.0.1", self.port))
+        sock.setblocking(False)
+        return type(self)(self.host, sock)
 
     async def open(self, stage, script):
         self.stage, self.script = stage, script
