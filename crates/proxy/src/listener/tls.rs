@@ -7,7 +7,6 @@
 //! A connection without TLS never comes here.
 
 mod book;
-mod der;
 mod front;
 mod pem;
 mod watch;
