@@ -16,6 +16,8 @@ use super::{IdlePlace, Lease, Limits, Place, Pool};
 
 /// Largest response header section that is read.
 const MAX_HEADER_BYTES: usize = 64 * 1024;
+/// For each direction: what is read ahead for a client that stopped reading.
+const BUFFER: usize = 128 * 1024;
 
 /// A connection between two requests.
 pub(crate) struct Connection {
@@ -85,6 +87,7 @@ pub(super) fn give_back(pool: &Pool, connection: Connection, now: Tick) {
 pub(super) async fn handshake(pool: &Arc<Pool>, io: Io, place: Place, now: Tick) -> Result<Lease, Error> {
     let (sender, connection) = Builder::new()
         .max_header_size(MAX_HEADER_BYTES)
+        .max_buf_size(BUFFER)
         .handshake(TokioIo::new(io))
         .await
         .map_err(|error| Error::new(ErrorKind::Protocol).with_source(error))?;
