@@ -77,15 +77,15 @@ async fn arrange(row: usize) -> (Proxy, Vec<Cell>, Certs) {
                     write!(upstreams, "  - name: {route}\n    balance: round_robin\n    endpoints: {both}\n")
                         .expect("text");
                     if spoken.is_tls() {
-                        write!(upstreams, "    {tls}\n").expect("text");
+                        writeln!(upstreams, "    {tls}").expect("text");
                     }
                     format!("upstream:{route}")
                 }
             };
-            write!(routes, "  - name: {route}\n    match: {route}.test\n    to: {to}\n").expect("text");
-            write!(
+            writeln!(routes, "  - name: {route}\n    match: {route}.test\n    to: {to}").expect("text");
+            writeln!(
                 routes,
-                "    timeout: {{ connect: {CONNECT_MS}ms, attempt: {ATTEMPT_MS}ms, total: 12s, idle: {IDLE_MS}ms }}\n"
+                "    timeout: {{ connect: {CONNECT_MS}ms, attempt: {ATTEMPT_MS}ms, total: 12s, idle: {IDLE_MS}ms }}"
             )
             .expect("text");
             if spoken.is_tls() && spare.is_none() {

@@ -207,7 +207,7 @@ impl Talk {
                 Fault::Stale if answered == 4 => {
                     let _ = self.good().await;
                     // Every other HTTP/2 connection ends without a word.
-                    return self.goodbye(number % 2 == 0).await;
+                    return self.goodbye(number.is_multiple_of(2)).await;
                 }
                 Fault::IdleGoodbye => {
                     let _ = self.good().await;
