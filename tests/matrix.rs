@@ -1,5 +1,6 @@
 //! The four-way matrix: {HTTP/1.1, HTTP/2} clients, {HTTP/1.1, h2c, both over TLS} upstreams, {forward, CONNECT,
-//! reverse} doors, and each fault of the first six rows of the conformance design's section 4.
+//! reverse} doors, and each fault of the first six rows of the conformance design's section 4. Beside it tunnels with
+//! TLS from end to end, for the faults of which a proxy that sees bytes has a say.
 //!
 //! The table is in `fault.rs`; here is the one runner. A cell is a route of its own to an upstream of its own, behind one
 //! proxy a row with shortened timeouts. All failures of a row are told at once.
@@ -23,11 +24,14 @@ use tokio::time::Instant;
 
 use crate::fault::{ATTEMPT_MS, Ask, CONNECT_MS, Case, Fault, IDLE_MS, KEPT_ALIVE, Step, TABLE, Want};
 use crate::origin::{Origin, Servers, Spoken, Tally};
-use crate::peer::{Door, End, Heard, Peer, Version};
+use crate::peer::{Door, End, Heard, Peer, To, Version};
 
 const VERSIONS: [Version; 2] = [Version::H1, Version::H2];
 const UPSTREAMS: [Spoken; 4] = [Spoken::H1, Spoken::H2c, Spoken::H1Tls, Spoken::H2Tls];
 const DOORS: [Door; 3] = [Door::Forward, Door::Connect, Door::Reverse];
+/// Inside a sealed tunnel both ends speak the same.
+const SEALED: [(Version, Spoken, Door); 2] =
+    [(Version::H1, Spoken::H1Tls, Door::Sealed), (Version::H2, Spoken::H2Tls, Door::Sealed)];
 /// Cells that run at once.
 const AT_ONCE: usize = 24;
 /// For the upstream to hear that its client is gone.
@@ -41,7 +45,7 @@ const UNREAD: usize = 8 << 20;
 /// One combination and one fault.
 struct Cell {
     name: String,
-    route: String,
+    to: To,
     case: &'static Case,
     version: Version,
     door: Door,
@@ -54,6 +58,25 @@ fn combinations() -> Vec<(Version, Spoken, Door)> {
     VERSIONS.iter().flat_map(|version| UPSTREAMS.iter().flat_map(move |spoken| doors(*version, *spoken))).collect()
 }
 
+/// What can be said of a fault inside a sealed tunnel: the dial is ours, what breaks off must, and who leaves is told of.
+/// The rest is between the two ends.
+fn is_sealed(case: &Case) -> bool {
+    match case.row {
+        1 => !case.spare && case.fault != Fault::ResetAtConnect,
+        2 | 6 => true,
+        _ => false,
+    }
+}
+
+/// The combinations of a fault.
+fn ways(case: &Case) -> Vec<(Version, Spoken, Door)> {
+    let mut ways = combinations();
+    if is_sealed(case) {
+        ways.extend(SEALED);
+    }
+    ways
+}
+
 /// All cells of a row, and a proxy with a route for each.
 async fn arrange(row: usize) -> (Proxy, Vec<Cell>, Certs) {
     let certs = Certs::default();
@@ -61,9 +84,17 @@ async fn arrange(row: usize) -> (Proxy, Vec<Cell>, Certs) {
     let mut cells = Vec::new();
     let (mut routes, mut upstreams) = (String::new(), String::new());
     for case in TABLE.iter().filter(|case| case.row == row) {
-        for (version, spoken, door) in combinations() {
+        for (version, spoken, door) in ways(case) {
             let route = format!("c{}", cells.len());
             let origin = Origin::new(spoken, case.fault, &servers).await;
+            let name = format!("{}: {version:?} -> {door:?} -> {spoken:?}", case.name);
+            if door == Door::Sealed {
+                let tls = certs.client(if version == Version::H2 { &["h2"] } else { &[] });
+                let authority = origin.url.trim_start_matches("https://").to_owned();
+                let to = To::Sealed(authority, tls);
+                cells.push(Cell { name, to, case, version, door, origin, spare: None });
+                continue;
+            }
             // Any fault that spares it.
             let spare = match case.spare {
                 true => Some(Origin::new(spoken, Fault::Jitter, &servers).await),
@@ -97,12 +128,18 @@ async fn arrange(row: usize) -> (Proxy, Vec<Cell>, Certs) {
             for line in case.lines {
                 writeln!(routes, "    {line}").expect("text");
             }
-            let name = format!("{}: {version:?} -> {door:?} -> {spoken:?}", case.name);
-            cells.push(Cell { name, route, case, version, door, origin, spare });
+            cells.push(Cell { name, to: To::Route(route), case, version, door, origin, spare });
         }
     }
     let upstreams = if upstreams.is_empty() { upstreams } else { format!("upstreams:\n{upstreams}") };
-    let proxy = Proxy::start(&format!("workers: 2\nlog: {{ access: false }}\n{upstreams}routes:\n{routes}"));
+    let proxy = Proxy::start(&format!(
+        "workers: 2
+log: {{ access: false }}
+destinations: {{ connect_ports: [80, \"1024-65535\"] }}
+default: {{ breaker: false, timeout: {{ connect: {CONNECT_MS}ms }} }}
+{upstreams}routes:
+{routes}"
+    ));
     (proxy, cells, certs)
 }
 
@@ -136,8 +173,10 @@ impl Cell {
         let told = |number: usize, what: String| format!("{}, step {}: {what}", self.name, number + 1);
         for (number, step) in self.case.steps.iter().enumerate() {
             let before = self.requests();
+            let step = &self.step(number, *step);
             match step.want {
                 Want::Cancelled => self.left(proxy, step).await,
+                Want::Own(..) if self.door == Door::Sealed => self.refused(proxy, step).await,
                 _ => self.asked(proxy, step).await,
             }
             .map_err(|what| told(number, what))?;
@@ -148,6 +187,15 @@ impl Cell {
             self.sound().map_err(|what| told(number, what))?;
         }
         Ok(())
+    }
+
+    /// Nothing is repeated inside a sealed tunnel, and nothing answered: the client sees what broke.
+    fn step(&self, number: usize, mut step: Step) -> Step {
+        if self.door == Door::Sealed && self.case.row == 2 && number == 0 {
+            step.want = Want::Cut;
+            step.seen = (1, 1);
+        }
+        step
     }
 
     fn requests(&self) -> usize {
@@ -175,16 +223,35 @@ impl Cell {
         self.name.ends_with("H2c") || self.name.ends_with("H2Tls")
     }
 
+    async fn open(&self, proxy: &Proxy) -> Result<Peer, String> {
+        let peer = Peer::open(proxy, self.version, self.door, &self.to).await;
+        peer.ok_or_else(|| "the tunnel broke in the handshake".to_owned())
+    }
+
+    /// A tunnel that cannot be made: the CONNECT is what is answered.
+    async fn refused(&self, proxy: &Proxy, step: &Step) -> Result<(), String> {
+        let To::Sealed(authority, _) = &self.to else { return Err("a route has requests".to_owned()) };
+        let started = Instant::now();
+        let answer = proxy.client().await.connect_to(authority).await;
+        let heard = Heard {
+            status: answer.status,
+            own: answer.header("proxy-status").is_some(),
+            body: answer.body,
+            end: End::Whole,
+        };
+        self.judge(step, &heard, elapsed(started)).map_err(|what| format!("{what}: {heard:?}"))
+    }
+
     async fn asked(&self, proxy: &Proxy, step: &Step) -> Result<(), String> {
-        let mut peer = Peer::open(proxy, self.version, self.door, &self.route).await;
+        let mut peer = self.open(proxy).await?;
         for turn in 0..step.times {
             let started = Instant::now();
             let heard = peer.ask(step.ask).await;
-            let took = u64::try_from((Instant::now() - started).as_millis()).unwrap_or(u64::MAX);
-            self.judge(step, &heard, took).map_err(|what| format!("request {}: {what}: {heard:?}", turn + 1))?;
+            self.judge(step, &heard, elapsed(started))
+                .map_err(|what| format!("request {}: {what}: {heard:?}", turn + 1))?;
             // A refusal may close the client's connection; an answer of the upstream's may not.
             if heard.own || heard.end != End::Whole {
-                peer = Peer::open(proxy, self.version, self.door, &self.route).await;
+                peer = self.open(proxy).await?;
             }
         }
         Ok(())
@@ -215,7 +282,7 @@ impl Cell {
 
     /// A client that leaves: the upstream hears of it in time.
     async fn left(&self, proxy: &Proxy, step: &Step) -> Result<(), String> {
-        let peer = Peer::open(proxy, self.version, self.door, &self.route).await;
+        let peer = self.open(proxy).await?;
         let held = peer.begin(step.ask).await;
         let mut tally = self.origin.tally.subscribe();
         until(&mut tally, "the request", Duration::from_secs(5), |tally| tally.requests == 1).await?;
@@ -243,6 +310,10 @@ impl Cell {
         while let Ok(Ok(())) = tokio::time::timeout(STILL, tally.changed()).await {}
         tally.borrow().poured
     }
+}
+
+fn elapsed(since: Instant) -> u64 {
+    u64::try_from((Instant::now() - since).as_millis()).unwrap_or(u64::MAX)
 }
 
 async fn until(
@@ -278,11 +349,13 @@ rows! {
 #[test]
 fn no_cell_is_left_out() {
     let faults: Vec<usize> = (1..=6).map(|row| TABLE.iter().filter(|case| case.row == row).count()).collect();
-    let cells = combinations().len() * TABLE.len();
+    let cells: usize = TABLE.iter().map(|case| ways(case).len()).sum();
+    let plain = combinations().len() * TABLE.len();
 
-    println!("{} combinations x {} faults {faults:?} = {cells} cells", combinations().len(), TABLE.len());
+    println!("{} combinations x {} faults {faults:?} = {plain} cells", combinations().len(), TABLE.len());
+    println!("in sealed tunnels {} more: {cells} cells", cells - plain);
     assert_eq!(combinations().len(), 24);
     assert_eq!(faults, [6, 24, 4, 4, 6, 4]);
-    assert_eq!(cells, 1_152);
+    assert_eq!((plain, cells), (1_152, 1_212));
     assert_eq!(KEPT_ALIVE * combinations().len(), 10_080);
 }

@@ -1,13 +1,18 @@
 //! The client: HTTP/1.1 by hand or HTTP/2 by the `h2` crate, through each door, and able to leave at any moment.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{RecvStream, SendStream};
 use http::{Method, Request};
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
 use serde_json::Value;
 use testkit::wire::{Fields, Wire, field};
 use testkit::{Client, Proxy, within};
 use tokio::task::AbortHandle;
+use tokio_rustls::TlsConnector;
 
 use crate::fault::Ask;
 
@@ -25,6 +30,16 @@ pub enum Door {
     Forward,
     Connect,
     Reverse,
+    /// A tunnel with TLS in it from end to end, of which the proxy sees nothing but bytes.
+    Sealed,
+}
+
+/// Where a client wants to go.
+pub enum To {
+    /// By the name of a route.
+    Route(String),
+    /// To the upstream itself, with TLS.
+    Sealed(String, Arc<ClientConfig>),
 }
 
 /// How a response ended.
@@ -94,14 +109,35 @@ const PROMISED: usize = 100_000;
 const FIRST: usize = 1_000;
 
 impl Peer {
-    pub async fn open(proxy: &Proxy, version: Version, door: Door, route: &str) -> Self {
+    pub async fn open(proxy: &Proxy, version: Version, door: Door, to: &To) -> Option<Self> {
+        match to {
+            To::Route(route) => Some(Self::by_route(proxy, version, door, route).await),
+            To::Sealed(authority, tls) => Self::sealed(proxy, version, authority, tls).await,
+        }
+    }
+
+    /// `None` if the tunnel broke in the handshake.
+    async fn sealed(proxy: &Proxy, version: Version, authority: &str, tls: &Arc<ClientConfig>) -> Option<Self> {
+        let tunnel = proxy.client().await.tunnel(authority).await.into_wire().into_io();
+        let name = ServerName::try_from("127.0.0.1").expect("a name");
+        let io = within("tls", TlsConnector::from(Arc::clone(tls)).connect(name, tunnel)).await.ok()?;
+        let (speech, target) = match version {
+            Version::H1 => (Speech::H1(Wire::new(io)), "/".to_owned()),
+            Version::H2 => (shaken(io, None).await, format!("https://{authority}/")),
+        };
+        Some(Self { speech, target, host: authority.to_owned() })
+    }
+
+    async fn by_route(proxy: &Proxy, version: Version, door: Door, route: &str) -> Self {
         let name = format!("{route}.test");
         let (target, host) = match (door, version) {
             (Door::Forward, _) => (format!("http://{name}/"), name.clone()),
             (Door::Connect, Version::H1) => ("/".to_owned(), name.clone()),
             (Door::Connect, Version::H2) => (format!("http://{name}/"), name.clone()),
-            (Door::Reverse, Version::H1) => ("/".to_owned(), name.clone()),
-            (Door::Reverse, Version::H2) => (format!("http://{}/r/{route}/", proxy.addr()), String::new()),
+            (Door::Reverse | Door::Sealed, Version::H1) => ("/".to_owned(), name.clone()),
+            (Door::Reverse | Door::Sealed, Version::H2) => {
+                (format!("http://{}/r/{route}/", proxy.addr()), String::new())
+            }
         };
         let tunnel = format!("{name}:80");
         let speech = match (version, door) {
