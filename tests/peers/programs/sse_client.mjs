@@ -17,9 +17,9 @@ if (how === 'fetch') {
   say(response.status, response.headers.get('content-type'), response.headers.get('content-length'));
   for await (const part of response.body) process.stdout.write(part);
 } else {
-  const session = http2.connect(`http://127.0.0.1:${port}`);
-  const stream = session.request({ ':authority': host, ':path': path, ...headers });
+  const connection = http2.connect(`http://127.0.0.1:${port}`);
+  const stream = connection.request({ ':authority': host, ':path': path, ...headers });
   stream.on('response', (head) => say(head[':status'], head['content-type'], head['content-length']));
   for await (const part of stream) process.stdout.write(part);
-  session.close();
+  connection.close();
 }
