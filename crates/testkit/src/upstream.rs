@@ -176,6 +176,15 @@ impl Upstream {
         Self::begin(fresh().await, None, Speech::Raw(Arc::new(move |number, wire| Box::pin(speech(number, wire)))))
     }
 
+    /// Anything, over TLS.
+    pub async fn raw_tls<F: Future<Output = ()> + Send + 'static>(
+        config: Arc<ServerConfig>,
+        speech: impl Fn(usize, Wire) -> F + Send + Sync + 'static,
+    ) -> Self {
+        let speech = Speech::Raw(Arc::new(move |number, wire| Box::pin(speech(number, wire))));
+        Self::begin(fresh().await, Some(config), speech)
+    }
+
     /// Answers every request with 200 and this body.
     pub async fn fixed(body: &'static str) -> Self {
         Self::http(move |_| Reply::ok(body)).await

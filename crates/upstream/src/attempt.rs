@@ -150,6 +150,12 @@ fn received(
     uploaded: Option<Arc<AtomicBool>>,
 ) -> Result<Answer, Unsent> {
     match answer {
+        Ok(response) if uploaded.is_none() && is_stray(&response, &lease, flight) => {
+            let error = Error::new(ErrorKind::ClosedEarly).with_sent(Sent::Maybe);
+            Err(Unsent::Failed(
+                error.with_detail("the connection's idle time was over: 408 before the request was there"),
+            ))
+        }
         Ok(response) => {
             let now = clock::now();
             let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
@@ -178,6 +184,16 @@ fn received(
             None => Err(Unsent::Failed(failure::of(error.into_error(), flight.exchange()))),
         },
     }
+}
+
+/// A 408 for a request that was written at once answers the idle time before it: it was on its way when the request
+/// was, and says that the connection closes (RFC 9110 section 15.5.9). What was acted on is not known, so it is an error
+/// only where that does not matter; the answer of a request with a body is the client's.
+fn is_stray(response: &Response<Incoming>, lease: &Lease, flight: &Flight) -> bool {
+    response.status() == StatusCode::REQUEST_TIMEOUT
+        && lease.reused
+        && !lease.is_h2()
+        && flight.exchange().head.method.is_idempotent()
 }
 
 /// The way without an idle connection, or after one that was stale.

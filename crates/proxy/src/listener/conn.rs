@@ -22,6 +22,9 @@ use crate::worker::Worker;
 
 /// hyper's own limit; setting any, the same included, moves its parser's scratch space to the heap for every head.
 const HYPER_HEADERS: usize = 100;
+/// For each direction of an HTTP/1 connection, unless a head may be larger. hyper's own 400 KiB make a stalled stream cost
+/// a MiB.
+const BUFFER: usize = 128 * 1024;
 /// RFC 9113 section 5.1.2, 6.9.2: ours.
 const STREAMS: u32 = 256;
 const STREAM_WINDOW: u32 = 256 * 1024;
@@ -112,6 +115,7 @@ async fn http1(io: Io, entry: Entry, worker: Arc<Worker>) {
     let edge = Edge::new(Arc::clone(&worker), entry, Arc::clone(&pulse));
     let mut builder = http1::Builder::new();
     builder.header_read_timeout(None).max_header_size(limits.max_header_bytes);
+    builder.max_buf_size(BUFFER.max(limits.max_header_bytes));
     if limits.max_headers != HYPER_HEADERS {
         builder.max_headers(limits.max_headers);
     }

@@ -18,6 +18,8 @@ use super::{IdlePlace, Lease, Limits, Place, Pool};
 
 /// Largest response header section that is read.
 pub(super) const MAX_HEADER_BYTES: usize = 64 * 1024;
+/// For each direction: what is read ahead for a client that stopped reading.
+const BUFFER: usize = 128 * 1024;
 
 /// A connection between two requests.
 pub(crate) struct Connection {
@@ -98,6 +100,7 @@ pub(super) async fn handshake(pool: &Arc<Pool>, io: Io, place: Place, now: Tick)
     let ear = Arc::<Ear>::default();
     let (sender, connection) = Builder::new()
         .max_header_size(MAX_HEADER_BYTES)
+        .max_buf_size(BUFFER)
         .handshake(TokioIo::new(Heard::new(io, Arc::clone(&ear))))
         .await
         .map_err(|error| Error::new(ErrorKind::Protocol).with_source(error))?;
