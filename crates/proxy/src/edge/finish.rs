@@ -59,10 +59,11 @@ impl Leave {
         }
         match self.exchange.head.version {
             Version::HTTP_10 => self.edge.0.pulse.set_open_ended(),
-            Version::HTTP_11 if response.body().size_hint().exact().is_none() => {
-                if response.headers().contains_key(header::TRAILER) {
-                    self.exchange.set_trailers_announced();
-                }
+            Version::HTTP_11
+                if response.body().size_hint().exact().is_none()
+                    && response.headers().contains_key(header::TRAILER) =>
+            {
+                self.exchange.set_trailers_announced();
             }
             _ => {}
         }
