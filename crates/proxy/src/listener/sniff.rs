@@ -96,10 +96,10 @@ fn recognise(bytes: &[u8]) -> Option<Spoken> {
 }
 
 /// Whether the first line ends in a version of HTTP/1; `None`: more bytes are needed. A longer line is taken for one: the
-/// server refuses it.
+/// server refuses it. Its end is looked for no further than that, or it would depend on how much came at once.
 fn is_request_line(bytes: &[u8]) -> Option<bool> {
     let line = bytes.trim_ascii_start();
-    match line.iter().position(|byte| *byte == b'\n') {
+    match line.iter().take(MAX_LINE + 1).position(|byte| *byte == b'\n') {
         Some(end) => {
             let line = line[..end].trim_ascii_end();
             Some(line.ends_with(b" HTTP/1.1") || line.ends_with(b" HTTP/1.0"))
@@ -135,6 +135,16 @@ mod tests {
             (b"GE", None),
         ] {
             assert_eq!(recognise(bytes), spoken, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_too_long_however_much_of_it_came() {
+        let line = [b"get ", &[b'k'; MAX_LINE - 4][..]].concat();
+
+        assert_eq!(is_request_line(&[&line[..], b"\n"].concat()), Some(false));
+        for more in [&b"k"[..], b"k\n", b"k\r\nmore"] {
+            assert_eq!(is_request_line(&[&line[..], more].concat()), Some(true), "{more:?}");
         }
     }
 
