@@ -75,7 +75,11 @@ fn cases() -> Vec<(&'static str, Vec<Diagnostic>)> {
         ("bad value: regular expression", found("routes:\n  - match: { path: \"~(a\" }\n")),
         ("bad value: hop-by-hop header", route("headers: { request: { set: { connection: close } } }")),
         ("bad value: header value", route("headers: { request: { set: { x-a: \"a\\nb\" } } }")),
+        ("bad value: media type", route("compress: { types: text }")),
+        ("bad value: no coding", route("decompress: { algorithms: [] }")),
+        ("bad value: unknown coding", route("compress: { algorithms: [gzip, deflate] }")),
         ("bad value: address without a port", found("listen: 127.0.0.1\n")),
+        ("out of range: size", route("decompress: { max_size: 0B }")),
         ("out of range: number", route("retry: 0")),
         ("out of range: below its neighbour", route("breaker: { open: 10s, max_open: 5s }")),
         ("duplicate key", found("drain: 1s\nlog: info\ndrain: 2s\nlog: debug\n")),
@@ -106,6 +110,10 @@ fn cases() -> Vec<(&'static str, Vec<Diagnostic>)> {
             ),
         ),
         ("exclusive keys", route("respond: 204")),
+        (
+            "misplaced key of a route that sends nothing on",
+            found("routes:\n  - match: a.com\n    respond: 204\n    compress: true\n"),
+        ),
         ("misplaced key", found("default: { action: deny, retry: 2 }\n")),
         ("incomplete TLS", route("tls: { cert: /c.pem }")),
         (
