@@ -229,6 +229,17 @@ fn no_text_of_a_secret_is_ever_shown() {
 }
 
 #[test]
+fn a_lone_carriage_return_moves_no_mask_to_another_line() {
+    let found = found(&format!("# a\r# b\n{ROUTE}retyr: 3\n    auth: {{ bearer: hunter2 }}\n"));
+
+    assert_eq!(found.iter().map(|d| (d.id, d.line)).collect::<Vec<_>>(), [("unknown-key", 6), ("literal-secret", 7)]);
+    for diagnostic in &found {
+        assert!(!diagnostic.to_string().contains("hunter2"), "{diagnostic}");
+    }
+    assert_eq!(found[0].snippet.as_ref().unwrap().text, "    retyr: 3");
+}
+
+#[test]
 fn a_diagnostic_is_stable_json() {
     let found = found("drian: 1s\n");
 

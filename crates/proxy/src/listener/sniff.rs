@@ -108,8 +108,10 @@ fn is_request_line(bytes: &[u8]) -> Option<bool> {
     }
 }
 
+/// RFC 9110 section 5.6.2.
 const fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
+    byte.is_ascii_alphanumeric()
+        || matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
 }
 
 #[cfg(test)]
@@ -129,6 +131,8 @@ mod tests {
             (&[b'\n'; MAX_BLANK], None),
             (&[b'\n'; MAX_BLANK + 1], Some(Spoken::Unknown)),
             (b"M-SEARCH * ", Some(Spoken::Http1)),
+            (b"X.Y+Z!#$%&'*^`|~ /", Some(Spoken::Http1)),
+            (b"A(B /", Some(Spoken::Unknown)),
             (b"\x16\x03\x01", Some(Spoken::Tls)),
             (b"SSH-2.0-OpenSSH_9.2\r\n", Some(Spoken::Unknown)),
             (b"\x00\x01", Some(Spoken::Unknown)),
