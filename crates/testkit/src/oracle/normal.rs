@@ -54,7 +54,7 @@ pub fn check(input: &[u8]) {
         if recurs && request.host().is_ok_and(|host| host.host().name() != Some("base.test")) {
             let again = run(&request.without_via());
             let again = again.first().unwrap_or_else(|| panic!("refused the second time: {:?}", show(bytes)));
-            assert_eq!(Request::read(again).as_ref(), Ok(&request), "forwarded differently again");
+            assert_eq!(Request::read(again).map(Request::sorted), Ok(request.sorted()), "forwarded differently again");
         }
     }
 }
@@ -116,6 +116,12 @@ impl Request {
         request.fitting()?;
         request.body = request.framed(&bytes[end + BLANK.len()..])?;
         Ok(request)
+    }
+
+    /// Fields of different names have no order (RFC 9110 section 5.3).
+    fn sorted(mut self) -> Self {
+        self.fields.sort_by(|(one, _), (other, _)| one.cmp(other));
+        self
     }
 
     fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
