@@ -86,9 +86,11 @@ fn accepts(headers: &HeaderMap, names: &[&str]) -> bool {
     rest.unwrap_or(false)
 }
 
-/// A request whose answer may be coded at all: no tunnel, no upgrade, and nobody forbade it.
+/// A request whose answer may be coded at all: no tunnel, no upgrade, no gRPC (which codes its messages itself), and
+/// nobody forbade it.
 pub(crate) fn is_open(exchange: &Exchange, headers: &HeaderMap) -> bool {
-    exchange.head.method != Method::CONNECT && !exchange.head.upgrade && !is_fixed(headers)
+    let head = &exchange.head;
+    head.method != Method::CONNECT && !head.upgrade && !head.grpc && !is_fixed(headers)
 }
 
 /// `Cache-Control: no-transform` (RFC 9111 sections 5.2.1.6 and 5.2.2.6).
@@ -223,6 +225,20 @@ mod tests {
         assert_eq!(asked(&["*;q=0.000, br"]), (false, true, false));
         assert_eq!(asked(&["identity"]), (false, false, false));
         assert_eq!(asked(&["gzip ; q=0.0"]), (false, false, false));
+    }
+
+    #[test]
+    fn tunnels_upgrades_grpc_and_what_the_client_forbids_are_not_coded() {
+        let open = |change: fn(&mut exchange::Head), headers: HeaderMap| {
+            let request = crate::testing::request_with(Method::GET, "http://a.test/", change);
+            is_open(Exchange::of(&request), &headers)
+        };
+
+        assert!(open(|_| {}, HeaderMap::new()));
+        assert!(!open(|head| head.method = Method::CONNECT, HeaderMap::new()));
+        assert!(!open(|head| head.upgrade = true, HeaderMap::new()));
+        assert!(!open(|head| head.grpc = true, HeaderMap::new()));
+        assert!(!open(|_| {}, map("cache-control", &["no-transform"])));
     }
 
     #[test]
