@@ -280,8 +280,12 @@ fn asked(input: &[u8], got: &Request) -> Result<(), String> {
     if name == "a.test" && sent != host {
         return Err(format!("asked for {host}, sent to {sent}"));
     }
-    if name == "rw.test" && wanted.starts_with("/v1/") {
-        wanted = format!("/base/v2/{}", &wanted["/v1/".len()..]);
+    // `/v1/` is itself and all below it, in whole segments.
+    let below = wanted.strip_prefix("/v1").filter(|rest| rest.is_empty() || rest.starts_with(['/', '?']));
+    if name == "rw.test"
+        && let Some(below) = below
+    {
+        wanted = format!("/base/v2{below}");
     }
     // RFC 9112 section 3.2.4.
     let whole_server = method == "OPTIONS" && path.is_empty() && got.target == "*";
