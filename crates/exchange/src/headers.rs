@@ -241,12 +241,15 @@ impl Via {
     }
 }
 
-/// Whether `Via` already names us: the request came back.
+/// Whether `Via` already names us: the request came back. By bytes: a comment that another hop wrote outside of ASCII
+/// must not hide us.
 pub fn has_passed(headers: &HeaderMap, pseudonym: &str) -> bool {
-    headers
-        .get_all(header::VIA)
-        .iter()
-        .any(|value| tokens(value).any(|hop| hop.split_ascii_whitespace().nth(1) == Some(pseudonym)))
+    headers.get_all(header::VIA).iter().any(|value| {
+        value.as_bytes().split(|byte| *byte == b',').any(|hop| {
+            let mut words = hop.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+            words.nth(1) == Some(pseudonym.as_bytes())
+        })
+    })
 }
 
 /// The comma-separated members of a value; values that are not visible ASCII have none.
@@ -361,5 +364,13 @@ mod tests {
 
         assert!(has_passed(&headers, "attache-1"));
         assert!(!has_passed(&headers, "attache-2"));
+    }
+
+    #[test]
+    fn a_byte_outside_of_ascii_does_not_hide_our_pseudonym() {
+        let mut headers = HeaderMap::new();
+        headers.append("via", HeaderValue::from_bytes(b"1.1 attache-1, 1.1 fred (caf\xe9)").expect("value"));
+
+        assert!(has_passed(&headers, "attache-1"));
     }
 }

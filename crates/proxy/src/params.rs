@@ -5,7 +5,7 @@ use std::sync::Arc;
 use config::model::{self, HeaderEdit, Policy};
 use exchange::{ArcService, Load};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
-use middleware::{browser, deadline, headers, redirect, respond, retry, target};
+use middleware::{Algorithms, browser, compress, deadline, decompress, headers, redirect, respond, retry, target};
 use policy::backoff::Backoff;
 use policy::{breaker, budget};
 
@@ -23,6 +23,24 @@ pub fn browser(plan: &Plan) -> Option<browser::Params> {
     plan.credential
         .as_ref()
         .map(|_| browser::Params { origins: plan.policy.browser_origins.clone(), any_host: plan.any_host })
+}
+
+pub fn compress(policy: &Policy) -> Option<compress::Params> {
+    policy.compress.as_ref().map(|from| compress::Params {
+        algorithms: algorithms(from.algorithms),
+        min_size: from.min_size as u64,
+        types: from.types.clone(),
+    })
+}
+
+pub fn decompress(policy: &Policy) -> Option<decompress::Params> {
+    policy
+        .decompress
+        .map(|from| decompress::Params { algorithms: algorithms(from.algorithms), max_size: from.max_size as u64 })
+}
+
+fn algorithms(from: model::Algorithms) -> Algorithms {
+    Algorithms { gzip: from.gzip, br: from.br, zstd: from.zstd }
 }
 
 pub fn retry(plan: &Plan, worker: &Arc<Worker>) -> Option<(retry::Params, retry::State)> {

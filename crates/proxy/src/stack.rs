@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use exchange::{ArcService, Authority, Exchange, Load};
 use middleware::observe::Watch;
-use middleware::{browser, credentials, deadline, headers, redirect, respond, retry, target};
+use middleware::{browser, compress, credentials, deadline, decompress, headers, redirect, respond, retry, target};
 use telemetry::Observer;
 use tower::Layer;
 use upstream::set::{Balance, Set};
@@ -44,6 +44,8 @@ pub fn build(plan: &Plan, snapshot: &Snapshot, worker: &Arc<Worker>) -> Stack {
     route.note("observe", true); // counts and logs at the body's end; held by the edge, so it needs no box
     let deadline = route.push("deadline", Some(deadline::layer(params::deadline(policy)))); // the total time, over all below
     let browser = route.push("browser", params::browser(plan).map(browser::layer)); // a web page may not borrow a credential
+    let compress = route.push("compress", params::compress(policy).map(compress::layer)); // towards the client, as it accepts
+    let decompress = route.push("decompress", params::decompress(policy).map(decompress::layer)); // asked of the upstream for a client that did not
     let retry = route.push("retry", params::retry(plan, worker).map(|(params, state)| retry::layer(params, state))); // attempts, under a budget
     let end = match &plan.end {
         End::Redirect { status, location } => {
@@ -79,7 +81,11 @@ pub fn build(plan: &Plan, snapshot: &Snapshot, worker: &Arc<Worker>) -> Stack {
             )
         }
     };
-    let service = [deadline, browser, retry].into_iter().rev().flatten().fold(end, |inner, wrap| wrap(inner));
+    let service = [deadline, browser, compress, decompress, retry]
+        .into_iter()
+        .rev()
+        .flatten()
+        .fold(end, |inner, wrap| wrap(inner));
     let observer = Arc::new(worker.observer(&plan.name));
     let tunnel_idle = policy.timeout.tunnel_idle;
     Stack { name: Arc::clone(&plan.name), layers: route.names, service, tunnel_idle, observer }

@@ -12,6 +12,7 @@ pub mod inside;
 pub mod load;
 pub mod metrics;
 pub mod nowhere;
+pub mod oracle;
 pub mod origin;
 pub mod port;
 pub mod proxy;

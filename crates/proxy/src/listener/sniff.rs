@@ -103,10 +103,10 @@ fn recognise(bytes: &[u8]) -> Option<Spoken> {
 }
 
 /// Whether the first line ends in a version of HTTP/1; `None`: more bytes are needed. A longer line is taken for one: the
-/// server refuses it.
+/// server refuses it. Its end is looked for no further than that, or it would depend on how much came at once.
 fn is_request_line(bytes: &[u8]) -> Option<bool> {
     let line = bytes.trim_ascii_start();
-    match line.iter().position(|byte| *byte == b'\n') {
+    match line.iter().take(MAX_LINE + 1).position(|byte| *byte == b'\n') {
         Some(end) => {
             let line = line[..end].trim_ascii_end();
             Some(line.ends_with(b" HTTP/1.1") || line.ends_with(b" HTTP/1.0"))
@@ -115,13 +115,10 @@ fn is_request_line(bytes: &[u8]) -> Option<bool> {
     }
 }
 
-/// RFC 9110 section 5.6.2: what a method may consist of.
+/// RFC 9110 section 5.6.2.
 const fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
-        )
+        || matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
 }
 
 #[cfg(test)]
@@ -145,12 +142,24 @@ mod tests {
             (b"M-SEARCH * ", Some(Spoken::Http1)),
             (b"M!#$%&'*+.^`|~ / HTTP/1.1\r\n", Some(Spoken::Http1)),
             (b"(GET) / HTTP/1.1\r\n", Some(Spoken::Unknown)),
+            (b"X.Y+Z!#$%&'*^`|~ /", Some(Spoken::Http1)),
+            (b"A(B /", Some(Spoken::Unknown)),
             (b"\x16\x03\x01", Some(Spoken::Tls)),
             (b"SSH-2.0-OpenSSH_9.2\r\n", Some(Spoken::Unknown)),
             (b"\x00\x01", Some(Spoken::Unknown)),
             (b"GE", None),
         ] {
             assert_eq!(recognise(bytes), spoken, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_too_long_however_much_of_it_came() {
+        let line = [b"get ", &[b'k'; MAX_LINE - 4][..]].concat();
+
+        assert_eq!(is_request_line(&[&line[..], b"\n"].concat()), Some(false));
+        for more in [&b"k"[..], b"k\n", b"k\r\nmore"] {
+            assert_eq!(is_request_line(&[&line[..], more].concat()), Some(true), "{more:?}");
         }
     }
 

@@ -32,7 +32,9 @@ fn dress_h1(request: &mut Request<Body>) {
     {
         request.headers_mut().insert(header::HOST, host);
     }
-    let path = parts.path_and_query.take().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    // What says `/` may be empty (the target was an authority and a fragment, which hyper drops) and be written so.
+    let path = parts.path_and_query.take().filter(|path| path.as_str() != "/");
+    let path = path.unwrap_or_else(|| PathAndQuery::from_static("/"));
     *request.uri_mut() = Uri::from(path);
 }
 
@@ -109,4 +111,21 @@ pub(super) fn undress(response: &mut Response<Body>) -> Result<(), Error> {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_is_never_empty() {
+        for (asked, sent) in [("http://a.test:80#@b.test/", "/"), ("http://a.test", "/"), ("http://a.test?q", "/?q")] {
+            let mut request = Request::new(Body::empty());
+            *request.uri_mut() = asked.parse().expect("a target");
+
+            dress_h1(&mut request);
+
+            assert_eq!(request.uri().to_string(), sent, "{asked}");
+        }
+    }
 }
