@@ -201,7 +201,7 @@ fn is_for_heads(name: &HeaderName) -> bool {
     Seen::bit(name) != 0
         || [HOST, TRAILER, MAX_FORWARDS].contains(name)
         || [AUTHORIZATION, WWW_AUTHENTICATE, COOKIE, SET_COOKIE].contains(name)
-        || [CONTENT_TYPE, CONTENT_ENCODING, CONTENT_RANGE, CACHE_CONTROL, RANGE, LOCATION].contains(name)
+        || [CONTENT_TYPE, CONTENT_ENCODING, CONTENT_RANGE, CACHE_CONTROL, AGE, RANGE, LOCATION].contains(name)
 }
 
 /// `Connection` is the usual `keep-alive` or `close` alone.

@@ -16,8 +16,6 @@ use exchange::exchange::Upload;
 use exchange::headers::Via;
 use exchange::service::Outcome;
 use exchange::{Body, Door, Error, ErrorKind, Exchange, Head, ResponseFuture, clock};
-use futures_util::FutureExt;
-use futures_util::future::CatchUnwind;
 use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
@@ -79,14 +77,18 @@ impl Edge {
         let leave = finish::Leave { edge: self.clone(), exchange, accept, on_upgrade, handshake, watch, tunnel_idle };
         match found {
             Err(error) => Stage::Over(Some(leave.refused(error))),
-            Ok(_) if last => Stage::Over(Some(leave.answered(hops::options()))),
+            Ok(_) if last => {
+                let mut response = hops::options();
+                leave.answered(&mut response);
+                Stage::Over(Some(response))
+            }
             Ok(_) if leave.exchange.head.door == Door::Connect => {
                 Stage::Connect(ResponseFuture::new(connect::serve(leave, Arc::clone(site), request)))
             }
             Ok(stack) => {
                 // Called here rather than in the future: a request in it would be copied with it.
                 match catch_unwind(AssertUnwindSafe(|| stack.service.call(request))) {
-                    Ok(answering) => Stage::Below(Some(leave), AssertUnwindSafe(answering).catch_unwind()),
+                    Ok(answering) => Stage::Below(Some(leave), answering),
                     Err(_) => Stage::Over(Some(leave.refused(panicked()))),
                 }
             }
@@ -103,9 +105,9 @@ enum Stage {
     /// A tunnel is being made.
     Connect(ResponseFuture),
     /// In the stack.
-    Below(Option<finish::Leave>, CatchUnwind<AssertUnwindSafe<ResponseFuture>>),
+    Below(Option<finish::Leave>, ResponseFuture),
     /// Interim responses go first. Boxed: it is rare, and large.
-    Behind(Option<Box<(finish::Leave, Outcome)>>),
+    Behind(Option<Box<(finish::Leave, Poll<Outcome>)>>),
 }
 
 impl Future for Passage {
@@ -119,24 +121,29 @@ impl Future for Passage {
             },
             Stage::Connect(serving) => Pin::new(serving).poll(cx),
             Stage::Below(leave, answering) => {
-                let outcome = std::task::ready!(Pin::new(answering).poll(cx));
+                // An outcome is large: on the usual way it is changed in its place.
+                let mut outcome = Poll::Pending;
+                let polled = catch_unwind(AssertUnwindSafe(|| outcome = Pin::new(answering).poll(cx)));
+                if polled.is_err() {
+                    outcome = Poll::Ready(Err(panicked()));
+                }
+                let Poll::Ready(result) = &mut outcome else { return Poll::Pending };
                 let Some(leave) = leave.take() else { return Poll::Pending };
-                // The outcome is large: on the usual way it is moved as little as can be.
                 if leave.is_behind() {
-                    self.0 = behind(leave, outcome.unwrap_or_else(|_| Err(panicked())));
+                    self.0 = behind(leave, outcome);
                     return Poll::Pending;
                 }
-                Poll::Ready(Ok(match outcome {
-                    Ok(Ok(response)) => leave.answered(response),
-                    Ok(Err(error)) => leave.refused(error),
-                    Err(_) => leave.refused(panicked()),
-                }))
+                leave.over(result);
+                outcome
             }
             Stage::Behind(over) => match over.take_if(|over| !over.0.is_behind()) {
-                Some(over) => Poll::Ready(Ok(match *over {
-                    (leave, Ok(response)) => leave.answered(response),
-                    (leave, Err(error)) => leave.refused(error),
-                })),
+                Some(over) => {
+                    let (leave, mut outcome) = *over;
+                    if let Poll::Ready(result) = &mut outcome {
+                        leave.over(result);
+                    }
+                    outcome
+                }
                 None => Poll::Pending,
             },
         }
@@ -144,7 +151,7 @@ impl Future for Passage {
 }
 
 #[cold]
-fn behind(leave: finish::Leave, outcome: Outcome) -> Stage {
+fn behind(leave: finish::Leave, outcome: Poll<Outcome>) -> Stage {
     Stage::Behind(Some(Box::new((leave, outcome))))
 }
 

@@ -23,16 +23,14 @@ use exchange::{Body, Error, ErrorKind, ResponseFuture, Sent, clock};
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
 use policy::Tick;
 use policy::breaker::{self, Admission};
 
 pub(crate) use self::flight::Flight;
 use self::limit::Limit;
-use self::riding::Riding;
 use crate::connect::Flavour;
 use crate::endpoint::Endpoint;
-use crate::pool::{Lease, Sending, Want};
+use crate::pool::{Lease, Received, Sender, Want};
 
 /// Stale connections that may be met before a fresh one is dialed.
 const MAX_STALE: usize = 2;
@@ -66,9 +64,12 @@ pub(crate) fn perform(mut flight: Flight, mut request: Request<Body>) -> Respons
     let want = want(&flight);
     let uploaded = flight::watch_upload(request.body_mut());
     match flight.pool().idle_one(want, flight.started()) {
-        Some(lease) => {
-            let wire = hand_over(&mut flight, lease, request);
-            ResponseFuture::new(Riding::new(flight, wire, uploaded, want))
+        Some(mut lease) => {
+            prepare(&mut flight, &lease, &mut request);
+            match lease.sender() {
+                Sender::H1(sender) => riding::go(sender.try_send_request(request), flight, lease, uploaded, want),
+                Sender::H2(sender) => riding::go(sender.try_send_request(request), flight, lease, uploaded, want),
+            }
         }
         None => ResponseFuture::new(bounded(flight, async move |flight: &mut Flight| {
             dial(flight, want, request, uploaded, 0).await
@@ -109,12 +110,6 @@ struct Answer {
     now: Tick,
 }
 
-/// A request on its way.
-struct OnWire {
-    lease: Lease,
-    sending: Sending,
-}
-
 /// Why there is no answer.
 enum Unsent {
     /// The connection was stale; the request is as it was.
@@ -133,18 +128,16 @@ fn want(flight: &Flight) -> Want {
     }
 }
 
-/// Gives the request the form of the connection and sends it.
-fn hand_over(flight: &mut Flight, mut lease: Lease, mut request: Request<Body>) -> OnWire {
-    wire::dress(&mut request, lease.is_h2(), flight.pool().destination().tls.is_some());
+/// Gives the request the form of the connection it goes onto now.
+fn prepare(flight: &mut Flight, lease: &Lease, request: &mut Request<Body>) {
+    wire::dress(request, lease.is_h2(), flight.pool().destination().tls.is_some());
     flight.sending(lease.reused);
     lease.listen(flight.exchange());
-    let sending = lease.send(request);
-    OnWire { lease, sending }
 }
 
 /// What came back, as an answer.
 fn received(
-    answer: Result<Response<Incoming>, TrySendError<Request<Body>>>,
+    answer: Received,
     mut lease: Lease,
     flight: &Flight,
     uploaded: Option<Arc<AtomicBool>>,
@@ -206,13 +199,17 @@ async fn dial(
 ) -> Result<Answer, Error> {
     loop {
         let now = if stale == 0 { flight.started() } else { clock::now() };
-        let lease = if stale < MAX_STALE {
+        let mut lease = if stale < MAX_STALE {
             flight.pool().lease(want, now).await?
         } else {
             flight.pool().lease_fresh(want, now).await?
         };
-        let OnWire { lease, sending } = hand_over(flight, lease, request);
-        match received(sending.await, lease, flight, uploaded.clone()) {
+        prepare(flight, &lease, &mut request);
+        let answer = match lease.sender() {
+            Sender::H1(sender) => sender.try_send_request(request).await,
+            Sender::H2(sender) => sender.try_send_request(request).await,
+        };
+        match received(answer, lease, flight, uploaded.clone()) {
             Ok(answer) => return Ok(answer),
             Err(Unsent::Failed(error)) => return Err(error),
             Err(Unsent::Stale(_)) if stale > MAX_STALE => {

@@ -21,7 +21,7 @@ use policy::Tick;
 use policy::inflight::Inflight;
 
 pub use self::lease::Lease;
-pub(crate) use self::lease::Sending;
+pub(crate) use self::lease::{Received, Sender};
 use crate::connect::{Alpn, Connected, Destination, Flavour};
 use crate::endpoint::{Context, Key, Protocol, State};
 

@@ -5,6 +5,8 @@ the last for all further ones. Behind its script, and without one, a connection 
 request's target as body, or 400 and the end where the strict reader finds a violation.
 """
 import asyncio
+import base64
+import hashlib
 import socket
 
 from . import steps
@@ -65,6 +67,8 @@ async def run(side, script, number):
             return
         elif step is steps.ECHO:
             await echo(side, number)
+        elif step is steps.SWITCH:
+            await switch(side)
         else:
             raise TypeError(f"an origin cannot {step!r}")
     await plain(side, number)
@@ -90,3 +94,12 @@ async def echo(side, number):
     body = b"" if request.method == b"HEAD" else request.target
     head = f"HTTP/1.1 200 OK\r\nX-Origin: {number}\r\nContent-Length: {len(request.target)}\r\n\r\n"
     await side.send(head.encode() + body)
+
+
+async def switch(side):
+    key = side.reader.messages[-1].get("sec-websocket-key") or b""
+    proof = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+    await side.send(
+        b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n"
+        b"Sec-WebSocket-Accept: " + proof + b"\r\n\r\n"
+    )

@@ -57,3 +57,5 @@ PEER_END, FIN, CLOSE, RST = Word("PEER_END"), Word("FIN"), Word("CLOSE"), Word("
 PROBE = Word("PROBE")
 # Origin: answer the request just read as a plain origin would, 200 with the target as body.
 ECHO = Word("ECHO")
+# Origin: the 101 that the handshake just read asks for (RFC 6455 4.2.2).
+SWITCH = Word("SWITCH")

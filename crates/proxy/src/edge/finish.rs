@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use exchange::exchange::Upload;
 use exchange::problem::{self, Form};
+use exchange::service::Outcome;
 use exchange::{Body, Door, End, Error, ErrorKind, Exchange, Finish, clock};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header};
 use http_body::Body as _;
@@ -37,13 +38,29 @@ impl Leave {
         self.edge.0.pulse.has_interims()
     }
 
+    /// What came from below becomes what the client gets.
+    pub(super) fn over(self, outcome: &mut Outcome) {
+        match outcome {
+            Ok(response) => self.answered(response),
+            Err(_) => {
+                if let Err(error) = std::mem::replace(outcome, Ok(Response::new(Body::empty()))) {
+                    *outcome = Ok(self.refused(error));
+                }
+            }
+        }
+    }
+
     /// A response from below goes to the client.
-    pub(super) fn answered(self, mut response: Response<Body>) -> Response<Body> {
+    pub(super) fn answered(self, response: &mut Response<Body>) {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return self.switched(response);
+            let switching = std::mem::replace(response, Response::new(Body::empty()));
+            *response = self.switched(switching);
+            return;
         }
         if self.handshake.is_some() && response.status().is_success() {
-            return self.refused(Error::new(ErrorKind::Protocol).with_detail("the upstream did not switch protocols"));
+            let error = Error::new(ErrorKind::Protocol).with_detail("the upstream did not switch protocols");
+            *response = self.refused(error);
+            return;
         }
         self.exchange.answered(response.status().as_u16(), None, None);
         if self.exchange.head.door.is_proxy() {
@@ -67,8 +84,7 @@ impl Leave {
             }
             _ => {}
         }
-        self.watch.attach(&mut response);
-        response
+        self.watch.attach(response);
     }
 
     /// An error becomes a response: nowhere else.

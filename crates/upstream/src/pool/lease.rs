@@ -1,18 +1,23 @@
 //! The right to send one request on one connection.
 
-use std::pin::Pin;
 use std::sync::Arc;
 
 use exchange::{Body, Exchange};
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
+use hyper::client::conn::{TrySendError, http1, http2};
 use policy::Tick;
 
 use super::{Pool, h1, h2};
 
-/// A response to come, or the request back if provably none of it was written.
-pub(crate) type Sending = Pin<Box<dyn Future<Output = Result<Response<Incoming>, TrySendError<Request<Body>>>> + Send>>;
+/// A response, or the request back if provably none of it was written.
+pub(crate) type Received = Result<Response<Incoming>, TrySendError<Request<Body>>>;
+
+/// What a request is sent with, by the version of HTTP.
+pub(crate) enum Sender<'a> {
+    H1(&'a mut http1::SendRequest<Body>),
+    H2(&'a mut http2::SendRequest<Body>),
+}
 
 /// A leased connection. Dropped, it closes (HTTP/1.1) or frees its stream (HTTP/2).
 pub struct Lease {
@@ -58,13 +63,11 @@ impl Lease {
         }
     }
 
-    /// Sends; the error holds the request if provably none of it was written.
-    ///
-    /// Boxed here, so that it is moved as a pointer: the future of hyper's has room for the whole request.
-    pub(crate) fn send(&mut self, request: Request<Body>) -> Sending {
+    /// What sends a request on it.
+    pub(crate) fn sender(&mut self) -> Sender<'_> {
         match &mut self.connection {
-            Connection::H1(connection) => Box::pin(connection.sender.try_send_request(request)),
-            Connection::H2(stream) => Box::pin(stream.sender.try_send_request(request)),
+            Connection::H1(connection) => Sender::H1(&mut connection.sender),
+            Connection::H2(stream) => Sender::H2(&mut stream.sender),
         }
     }
 
