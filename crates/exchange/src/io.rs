@@ -71,10 +71,10 @@ impl Io {
     }
 
     /// The bare TCP socket, so that TLS can own it; anything else comes back unchanged.
-    pub fn into_tcp(self) -> Result<TcpStream, Self> {
+    pub fn into_tcp(self) -> Result<TcpStream, Box<Self>> {
         match self {
             Self { early, kind: Kind::Tcp(tcp), .. } if early.is_empty() => Ok(tcp),
-            other => Err(other),
+            other => Err(Box::new(other)),
         }
     }
 

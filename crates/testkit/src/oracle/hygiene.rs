@@ -2,8 +2,8 @@
 //!
 //! An input is lines of `name: value`; what is no field is left out.
 
-use exchange::headers::{self, Look, Seen, Stripped};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use exchange::headers::{self, Look, Seen, Stripped, Via};
+use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
 /// Never pass on, whether named or not.
 const HOP_BY_HOP: [&str; 9] = [
@@ -38,8 +38,7 @@ pub fn check(input: &[u8]) {
     headers::strip(&mut again, seen);
     assert_eq!(again, map, "the second time took more out");
     assert_eq!(headers::has_passed(&before, PSEUDONYM), has_passed(&before), "of {before:?}");
-    let via = HeaderValue::from_static("1.1 attache-1");
-    headers::append_via(&mut map, &via);
+    Via::new(PSEUDONYM).expect("a name").append(&mut map, Version::HTTP_11);
     assert!(headers::has_passed(&map, PSEUDONYM), "own Via is not found");
 }
 
