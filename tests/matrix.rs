@@ -266,6 +266,11 @@ impl Cell {
                 heard.end == End::Whole && heard.own && heard.status == status && reasons.contains(&said.as_str())
             }
             Want::Cut => heard.end != End::Whole,
+            Want::CutOrUnread => {
+                let again = !heard.own && heard.status == 200 && step.ask == Ask::Get;
+                let never = heard.own && heard.status == 502 && heard.reason() == "reset";
+                heard.end != End::Whole || again || never
+            }
             Want::Cancelled => false,
         };
         if !right {

@@ -1,12 +1,15 @@
 //! One worker: a thread with a runtime of its own, its pools, its counters, its share of the connections.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::{Context as Task, Poll};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use config::Model;
 use exchange::{Client, Io, clock};
+use pin_project_lite::pin_project;
 use telemetry::Observer;
 use telemetry::access_log::Writer;
 use telemetry::metrics::Shard;
@@ -214,10 +217,11 @@ impl Worker {
         match io {
             Ok(io) => {
                 let entry = Entry { client: arrival.client, tunnel: None, tls: arrival.tls.is_some() };
+                let worker = Arc::clone(self);
                 match arrival.tls {
-                    None => keep(held, conn::serve(io, entry, Arc::clone(self))),
-                    Some(front) => keep(held, tls::serve(io, front, entry, Arc::clone(self))),
-                }
+                    None => tokio::spawn(Kept { served: conn::serve(io, entry, worker), held }),
+                    Some(front) => tokio::spawn(Kept { served: tls::serve(io, front, entry, worker), held }),
+                };
             }
             Err(error) => tracing::warn!(%error, "a client socket could not be registered"),
         }
@@ -234,12 +238,21 @@ impl Worker {
     }
 }
 
-/// Runs a connection to its end.
-fn keep(held: Held, served: impl Future<Output = ()> + Send + 'static) {
-    tokio::spawn(async move {
-        served.await;
-        drop(held);
-    });
+pin_project! {
+    /// A connection, counted until its end. An `async` block would keep two places for the future it was given.
+    struct Kept<F> {
+        #[pin]
+        served: F,
+        held: Held,
+    }
+}
+
+impl<F: Future<Output = ()>> Future for Kept<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Task<'_>) -> Poll<()> {
+        self.project().served.poll(cx)
+    }
 }
 
 /// A name may lead elsewhere, or an address be refused, so that an open connection may lead where a new one would not.

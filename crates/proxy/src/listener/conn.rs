@@ -64,8 +64,8 @@ pub enum Inside {
 }
 
 /// Serves a connection from its first byte to its end.
-pub async fn serve(io: Io, entry: Entry, worker: Arc<Worker>) {
-    serve_agreed(io, None, entry, worker).await;
+pub fn serve(io: Io, entry: Entry, worker: Arc<Worker>) -> impl Future<Output = ()> + Send {
+    serve_agreed(io, None, entry, worker)
 }
 
 /// The same where it may have been agreed before what is spoken (RFC 7301): anything else is refused.
