@@ -79,7 +79,7 @@ pub struct Head {
     pub version: Version,
     /// The method.
     pub method: Method,
-    /// The client asked for `https` (absolute-form only) or `http`.
+    /// The client asked for `https` (by absolute-form, by `:scheme`, or by origin-form over TLS) or `http`.
     pub tls: bool,
     /// The target: routing, allow rules and credentials look at nothing else.
     pub authority: Authority,

@@ -207,12 +207,13 @@ fn target(
     }
     let absolute = parts.uri.scheme().is_some() && !h2;
     if absolute || h2 {
-        let tls = match parts.uri.scheme() {
+        // What is asked for as `https` never goes out in the clear, however plain the way to us was, and what a client of
+        // a proxy asks for over TLS may be plain all the same (RFC 9113 section 8.3.1).
+        head.tls = match parts.uri.scheme() {
             Some(scheme) if *scheme == Scheme::HTTP => false,
             Some(scheme) if *scheme == Scheme::HTTPS => true,
             _ => return Err(bad("the scheme of the target is neither http nor https")),
         };
-        head.tls = tls && absolute;
     } else if written.is_some() {
         return Err(bad("a target of host and port alone is for CONNECT"));
     }
@@ -229,9 +230,8 @@ fn target(
     }
     head.door = if absolute { Door::Forward } else { Door::Reverse };
     head.authority = said;
-    if !absolute && entry.tls {
-        // What a client of a proxy asks for over HTTP/2 may be plain all the same (RFC 9113 section 8.3.1).
-        head.tls = parts.uri.scheme() != Some(&Scheme::HTTP);
+    if !absolute && !h2 {
+        head.tls = entry.tls;
     }
     if head.door == Door::Reverse && site.is_own(&head.authority, head.tls) && head.path.path().starts_with("/r/") {
         prefix(head, site, named)?;
