@@ -143,6 +143,7 @@ pub struct Exchange {
     doubtful: AtomicBool,
     announced: AtomicBool,
     trailers_dropped: AtomicBool,
+    starved: AtomicBool,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
     attempts: Mutex<SmallVec<[Attempt; 1]>>,
@@ -170,6 +171,7 @@ impl Exchange {
             doubtful: AtomicBool::new(false),
             announced: AtomicBool::new(false),
             trailers_dropped: AtomicBool::new(false),
+            starved: AtomicBool::new(false),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
             attempts: Mutex::new(SmallVec::new()),
@@ -329,6 +331,16 @@ impl Exchange {
     /// The response had trailers that the client did not get.
     pub fn are_trailers_dropped(&self) -> bool {
         self.trailers_dropped.load(Relaxed)
+    }
+
+    /// Notes whether the upstream owes the next bytes of the answer, rather than the client room for the last.
+    pub fn set_starved(&self, starved: bool) {
+        self.starved.store(starved, Relaxed);
+    }
+
+    /// The answer's next bytes are not there.
+    pub fn is_starved(&self) -> bool {
+        self.starved.load(Relaxed)
     }
 
     /// Notes why no (further) retry was made; the first one stays.

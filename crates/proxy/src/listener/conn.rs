@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use exchange::{Authority, Client, Io};
 use hyper::server::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use telemetry::metrics::{Proto, Rejection, Side};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Sleep;
@@ -17,6 +17,7 @@ use super::drain::{Drain, Mode};
 use super::io::Timed;
 use super::pulse::{Order, Phase, Pulse};
 use super::sniff::{self, Spoken};
+use super::streams::Streams;
 use crate::edge::Edge;
 use crate::worker::Worker;
 
@@ -153,7 +154,7 @@ async fn http2(io: Io, entry: Entry, worker: Arc<Worker>) {
     let limits = worker.limits();
     let pulse = worker.pulses().start();
     let edge = Edge::new(Arc::clone(&worker), entry, Arc::clone(&pulse));
-    let connection = http2::Builder::new(TokioExecutor::new())
+    let connection = http2::Builder::new(edge.streams())
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
         .initial_stream_window_size(STREAM_WINDOW)
@@ -253,7 +254,7 @@ impl Graceful for http1::UpgradeableConnection<TokioIo<Timed>, Edge> {
     }
 }
 
-impl Graceful for Pin<Box<http2::Connection<TokioIo<Io>, Edge, TokioExecutor>>> {
+impl Graceful for Pin<Box<http2::Connection<TokioIo<Io>, Edge, Streams>>> {
     const QUIET: Duration = Duration::ZERO;
 
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
