@@ -5,6 +5,7 @@
 //! freed at the response head is freed while the answer still streams. hyper drops a body that said it ended
 //! without polling it again, so a drop after `is_end_stream` is a clean end.
 
+mod gate;
 mod hold;
 mod pace;
 mod replay;
@@ -23,6 +24,7 @@ use policy::Tick;
 use smallvec::SmallVec;
 use tokio::time::Sleep;
 
+use self::gate::Gate;
 use self::hold::Held;
 pub use self::hold::Hold;
 use self::pace::Pace;
@@ -69,6 +71,7 @@ struct Extra {
     flagged: bool,
     held: Option<Held>,
     pace: Option<Pace>,
+    gate: Option<Arc<Gate>>,
     /// The time the body was made, as long as it has neither waited nor given a frame.
     fresh: Option<Tick>,
 }
@@ -167,6 +170,26 @@ impl Body {
     /// It goes to a client of HTTP/2: in small pieces, and its exchange is told when the upstream is what is waited for.
     pub fn set_paced(&mut self, exchange: Arc<Exchange>) {
         self.extra().pace = Some(Pace::new(exchange));
+    }
+
+    /// Whoever reads it holds at most about `limit` bytes of it unsent; more are read once these are dropped. An
+    /// allocation a frame.
+    pub fn set_gate(&mut self, limit: usize) {
+        if !self.is_end_stream() {
+            self.extra().gate = Some(Arc::new(Gate::new(limit)));
+        }
+    }
+
+    /// Pending while too much of it is out.
+    fn poll_gate(&mut self, cx: &Context<'_>) -> Poll<()> {
+        let Some(extra) = &mut self.extra else { return Poll::Ready(()) };
+        let Some(gate) = &extra.gate else { return Poll::Ready(()) };
+        let polled = gate.poll(cx);
+        if let (Poll::Pending, Some(idle)) = (polled, &mut extra.idle) {
+            // It is not the source that is waited for.
+            idle.timer = None;
+        }
+        polled
     }
 
     /// Pending while it is held.
@@ -328,6 +351,7 @@ impl HttpBody for Body {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let body = &mut *self;
         std::task::ready!(body.poll_held(cx));
+        std::task::ready!(body.poll_gate(cx));
         match body.poll_piece(cx) {
             Poll::Pending => {
                 let Some(extra) = &mut body.extra else { return Poll::Pending };
@@ -339,8 +363,12 @@ impl HttpBody for Body {
                 Poll::Ready(Some(Err(error)))
             }
             Poll::Ready(Some(Ok(frame))) => {
+                let mut frame = frame;
                 if let Some(extra) = &mut body.extra {
                     extra.passed(&frame);
+                    if let Some(gate) = &extra.gate {
+                        frame = frame.map_data(|data| gate.pass(data));
+                    }
                 }
                 if body.is_end_stream() {
                     body.finish(End::Complete);

@@ -60,6 +60,9 @@ pub trait Connection: Send + Sync + std::fmt::Debug {
     /// The client's body was given up before its end: what still comes of it belongs to no request.
     fn unread(&self);
 
+    /// Exchanges that run on it.
+    fn running(&self) -> u32;
+
     /// Writes an interim response, if it can, and only as long as the exchange has no final one.
     fn interim(&self, head: Bytes, exchange: Weak<Exchange>);
 }
@@ -205,6 +208,17 @@ impl Exchange {
         }
         if let Some(head) = interim.head() {
             connection.interim(head, Arc::downgrade(self));
+        }
+    }
+
+    /// Bytes that may be held of either body of this exchange at a time: of HTTP/2, those of a connection share `all`, of
+    /// which each has at least `least`.
+    pub fn share(&self, all: usize, least: usize) -> usize {
+        match &self.connection {
+            Some(connection) if self.head.version == Version::HTTP_2 => {
+                (all / connection.running().max(1) as usize).max(least)
+            }
+            _ => all,
         }
     }
 

@@ -36,6 +36,10 @@ use crate::pool::{Lease, Sending, Want};
 
 /// Stale connections that may be met before a fresh one is dialed.
 const MAX_STALE: usize = 2;
+/// What hyper may hold of uploads over one HTTP/2 connection: of all together, and of each at least. Beyond it they stay
+/// in the window of their stream.
+const UPLOADS: usize = 64 * 1024;
+const UPLOAD: usize = 8 * 1024;
 
 /// An endpoint whose breaker let a request pass.
 pub(crate) struct Admitted {
@@ -138,6 +142,10 @@ fn hand_over(flight: &mut Flight, mut lease: Lease, mut request: Request<Body>) 
     wire::dress(&mut request, lease.is_h2(), flight.pool().destination().tls.is_some());
     flight.sending(lease.reused);
     lease.listen(flight.exchange());
+    if flight.exchange().head.version == Version::HTTP_2 {
+        let limit = flight.exchange().share(UPLOADS, UPLOAD);
+        request.body_mut().set_gate(limit);
+    }
     let sending = lease.send(request);
     OnWire { lease, sending }
 }
