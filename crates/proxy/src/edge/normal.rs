@@ -206,7 +206,9 @@ fn target(
         return Err(bad("the Host field differs from :authority"));
     }
     let absolute = parts.uri.scheme().is_some() && !h2;
-    if absolute || h2 {
+    // h2 keeps no scheme without an authority: a request with `Host` alone is read as HTTP/1.1's in origin-form.
+    let unsaid = h2 && written.is_none() && parts.uri.scheme().is_none();
+    if absolute || (h2 && !unsaid) {
         // What is asked for as `https` never goes out in the clear, however plain the way to us was, and what a client of
         // a proxy asks for over TLS may be plain all the same (RFC 9113 section 8.3.1).
         head.tls = match parts.uri.scheme() {
@@ -230,8 +232,11 @@ fn target(
     }
     head.door = if absolute { Door::Forward } else { Door::Reverse };
     head.authority = said;
-    if !absolute && !h2 {
+    if (!absolute && !h2) || unsaid {
         head.tls = entry.tls;
+    }
+    if unsaid && !head.tls && site.table().find(head, &parts.headers).is_none() {
+        return Err(bad("without an :authority nobody knows whether this may be sent in the clear"));
     }
     if head.door == Door::Reverse && site.is_own(&head.authority, head.tls) && head.path.path().starts_with("/r/") {
         prefix(head, site, named)?;
