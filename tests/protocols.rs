@@ -397,6 +397,30 @@ async fn http2_inside_a_tunnel_is_proxied() {
 }
 
 #[tokio::test]
+async fn the_scheme_of_http2_says_whether_the_target_is_encrypted() {
+    let certs = Certs::default();
+    let secure = Upstream::tls(certs.server("secure.test", &["http/1.1"]), |_| Reply::ok("encrypted")).await;
+    let plain = Upstream::h2c(|_| Reply::ok("in the clear")).await;
+    let proxy = Proxy::start(&format!(
+        "resolve: {{ secure.test: {}, plain.test: {} }}
+default: {{ action: pass, tls: {{ ca: {} }}, retry: false }}\n",
+        secure.addr(),
+        plain.addr(),
+        certs.ca()
+    ));
+    let mut client = proxy.h2().await;
+
+    let answers = [
+        client.get("https://secure.test/").await,
+        client.get("http://plain.test/").await,
+        client.get("https://plain.test/").await,
+    ];
+
+    assert_eq!((answers[0].text().as_str(), answers[1].text().as_str()), ("encrypted", "in the clear"));
+    assert_eq!((answers[2].status, plain.count()), (502, 1));
+}
+
+#[tokio::test]
 async fn another_host_inside_a_tunnel_is_misdirected() {
     let upstream = Upstream::fixed("").await;
     let other = Upstream::fixed("other").await;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
 use testkit::upstream::Then;
-use testkit::{Certs, End, Port, Proxy, Reply, Upstream};
+use testkit::{Certs, Client, End, Port, Proxy, Reply, Upstream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -264,6 +264,38 @@ async fn a_target_has_one_of_the_four_forms_for_its_method() {
     assert_eq!(upstream.count(), 0);
 }
 
+#[tokio::test]
+async fn a_host_is_enough_over_http2_where_a_route_names_it() {
+    let upstream = Upstream::http(|_| Reply::ok("")).await;
+    let proxy = Proxy::start(&format!(
+        "resolve: {{ other.test: {} }}\nroutes:\n  - match: api.test\n    to: {}\n",
+        upstream.addr(),
+        upstream.url("")
+    ));
+
+    for (host, is_fine) in [("api.test", true), ("other.test", false)] {
+        let fields = [(":method", "GET"), (":scheme", "https"), (":path", "/"), ("host", host)];
+        let before = upstream.count();
+        let mut client = proxy.client().await;
+        client.send(h2_request(&fields)).await;
+        let status = h2_status(&mut client).await;
+        assert_eq!((status, upstream.count() - before), if is_fine { (0x88, 1) } else { (0x8c, 0) }, "{host}");
+    }
+}
+
+/// The first octet of the answer's HEADERS, an indexed `:status`, or 0 for a reset of the stream.
+async fn h2_status(client: &mut Client) -> u8 {
+    loop {
+        let frame = client.bytes(9).await;
+        let payload = client.bytes(u32::from_be_bytes([0, frame[0], frame[1], frame[2]]) as usize).await;
+        match frame[3] {
+            1 => return payload[0],
+            3 | 7 => return 0,
+            _ => {}
+        }
+    }
+}
+
 /// SETTINGS, then HEADERS with END_STREAM and END_HEADERS; each field is a literal without an index.
 fn h2_request(fields: &[(&str, &str)]) -> Vec<u8> {
     let mut block = Vec::new();
@@ -298,16 +330,7 @@ async fn a_malformed_head_of_http2_goes_no_further() {
         let before = upstream.count();
         let mut client = proxy.client().await;
         client.send(h2_request(&fields)).await;
-        // The answer's HEADERS, which begin with an indexed `:status`, or a reset of the stream.
-        let status = loop {
-            let frame = client.bytes(9).await;
-            let payload = client.bytes(u32::from_be_bytes([0, frame[0], frame[1], frame[2]]) as usize).await;
-            match frame[3] {
-                1 => break payload[0],
-                3 | 7 => break 0,
-                _ => {}
-            }
-        };
+        let status = h2_status(&mut client).await;
         let expected: &[u8] = if is_fine { &[0x88] } else { &[0x8c, 0] };
         assert!(expected.contains(&status), "{fields:?}: {status:x}");
         assert_eq!(upstream.count() - before, usize::from(is_fine), "{fields:?}");

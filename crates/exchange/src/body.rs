@@ -5,7 +5,9 @@
 //! freed at the response head is freed while the answer still streams. hyper drops a body that said it ended
 //! without polling it again, so a drop after `is_end_stream` is a clean end.
 
+mod gate;
 mod hold;
+mod pace;
 mod replay;
 
 use std::fmt;
@@ -22,8 +24,10 @@ use policy::Tick;
 use smallvec::SmallVec;
 use tokio::time::Sleep;
 
+use self::gate::Gate;
 use self::hold::Held;
 pub use self::hold::Hold;
+use self::pace::Pace;
 pub use self::replay::Replay;
 use crate::{Error, ErrorKind, Exchange, clock, headers};
 
@@ -66,6 +70,8 @@ struct Extra {
     idle: Option<Idle>,
     flagged: bool,
     held: Option<Held>,
+    pace: Option<Pace>,
+    gate: Option<Arc<Gate>>,
     /// The time the body was made, as long as it has neither waited nor given a frame.
     fresh: Option<Tick>,
 }
@@ -161,6 +167,31 @@ impl Body {
         self.extra().held = Some(Held::new(hold));
     }
 
+    /// It goes to a client of HTTP/2: in small pieces, and its exchange is told when the upstream is what is waited for.
+    pub fn set_paced(&mut self, exchange: Arc<Exchange>) {
+        self.extra().pace = Some(Pace::new(exchange));
+    }
+
+    /// Whoever reads it holds at most about `limit` bytes of it unsent; more are read once these are dropped. An
+    /// allocation a frame.
+    pub fn set_gate(&mut self, limit: usize) {
+        if !self.is_end_stream() {
+            self.extra().gate = Some(Arc::new(Gate::new(limit)));
+        }
+    }
+
+    /// Pending while too much of it is out.
+    fn poll_gate(&mut self, cx: &Context<'_>) -> Poll<()> {
+        let Some(extra) = &mut self.extra else { return Poll::Ready(()) };
+        let Some(gate) = &extra.gate else { return Poll::Ready(()) };
+        let polled = gate.poll(cx);
+        if let (Poll::Pending, Some(idle)) = (polled, &mut extra.idle) {
+            // It is not the source that is waited for.
+            idle.timer = None;
+        }
+        polled
+    }
+
     /// Pending while it is held.
     fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(extra) = &mut self.extra else { return Poll::Ready(()) };
@@ -205,6 +236,28 @@ impl Body {
             Kind::Boxed(body) => body.as_mut().poll_frame(cx),
             Kind::Unwanted => Poll::Pending,
         }
+    }
+
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        if self.extra.as_ref().is_none_or(|extra| extra.pace.is_none()) {
+            return self.poll_kind(cx);
+        }
+        if let Some(piece) = self.pace().and_then(Pace::next) {
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
+        let polled = self.poll_kind(cx);
+        let Some(pace) = self.pace() else { return polled };
+        pace.starved(polled.is_pending());
+        polled.map_ok(|frame| pace.cut(frame))
+    }
+
+    fn pace(&mut self) -> Option<&mut Pace> {
+        self.extra.as_mut()?.pace.as_mut()
+    }
+
+    /// Bytes that are here, but were not given out.
+    fn rest(&self) -> usize {
+        self.extra.as_ref().and_then(|extra| extra.pace.as_ref()).map_or(0, Pace::rest)
     }
 
     fn extra(&mut self) -> &mut Extra {
@@ -298,7 +351,8 @@ impl HttpBody for Body {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let body = &mut *self;
         std::task::ready!(body.poll_held(cx));
-        match body.poll_kind(cx) {
+        std::task::ready!(body.poll_gate(cx));
+        match body.poll_piece(cx) {
             Poll::Pending => {
                 let Some(extra) = &mut body.extra else { return Poll::Pending };
                 extra.fresh = None;
@@ -309,8 +363,12 @@ impl HttpBody for Body {
                 Poll::Ready(Some(Err(error)))
             }
             Poll::Ready(Some(Ok(frame))) => {
+                let mut frame = frame;
                 if let Some(extra) = &mut body.extra {
                     extra.passed(&frame);
+                    if let Some(gate) = &extra.gate {
+                        frame = frame.map_data(|data| gate.pass(data));
+                    }
                 }
                 if body.is_end_stream() {
                     body.finish(End::Complete);
@@ -333,6 +391,7 @@ impl HttpBody for Body {
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
+            _ if self.rest() > 0 => false,
             Kind::Empty => true,
             Kind::Full(bytes) => bytes.is_empty(),
             Kind::Incoming(incoming, ..) => incoming.is_end_stream(),

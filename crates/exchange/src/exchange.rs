@@ -60,6 +60,9 @@ pub trait Connection: Send + Sync + std::fmt::Debug {
     /// The client's body was given up before its end: what still comes of it belongs to no request.
     fn unread(&self);
 
+    /// Exchanges that run on it.
+    fn running(&self) -> u32;
+
     /// Writes an interim response, if it can, and only as long as the exchange has no final one.
     fn interim(&self, head: Bytes, exchange: Weak<Exchange>);
 }
@@ -79,7 +82,7 @@ pub struct Head {
     pub version: Version,
     /// The method.
     pub method: Method,
-    /// The client asked for `https` (absolute-form only) or `http`.
+    /// The client asked for `https` (by absolute-form, by `:scheme`, or by origin-form over TLS) or `http`.
     pub tls: bool,
     /// The target: routing, allow rules and credentials look at nothing else.
     pub authority: Authority,
@@ -143,6 +146,7 @@ pub struct Exchange {
     doubtful: AtomicBool,
     announced: AtomicBool,
     trailers_dropped: AtomicBool,
+    starved: AtomicBool,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
     attempts: Mutex<SmallVec<[Attempt; 1]>>,
@@ -170,6 +174,7 @@ impl Exchange {
             doubtful: AtomicBool::new(false),
             announced: AtomicBool::new(false),
             trailers_dropped: AtomicBool::new(false),
+            starved: AtomicBool::new(false),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
             attempts: Mutex::new(SmallVec::new()),
@@ -203,6 +208,17 @@ impl Exchange {
         }
         if let Some(head) = interim.head() {
             connection.interim(head, Arc::downgrade(self));
+        }
+    }
+
+    /// Bytes that may be held of either body of this exchange at a time: of HTTP/2, those of a connection share `all`, of
+    /// which each has at least `least`.
+    pub fn share(&self, all: usize, least: usize) -> usize {
+        match &self.connection {
+            Some(connection) if self.head.version == Version::HTTP_2 => {
+                (all / connection.running().max(1) as usize).max(least)
+            }
+            _ => all,
         }
     }
 
@@ -329,6 +345,16 @@ impl Exchange {
     /// The response had trailers that the client did not get.
     pub fn are_trailers_dropped(&self) -> bool {
         self.trailers_dropped.load(Relaxed)
+    }
+
+    /// Notes whether the upstream owes the next bytes of the answer, rather than the client room for the last.
+    pub fn set_starved(&self, starved: bool) {
+        self.starved.store(starved, Relaxed);
+    }
+
+    /// The answer's next bytes are not there.
+    pub fn is_starved(&self) -> bool {
+        self.starved.load(Relaxed)
     }
 
     /// Notes why no (further) retry was made; the first one stays.

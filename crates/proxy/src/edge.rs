@@ -23,6 +23,7 @@ use hyper::upgrade::OnUpgrade;
 use self::normal::Normal;
 use crate::listener::conn::Entry;
 use crate::listener::pulse::Pulse;
+use crate::listener::streams::Streams;
 use crate::stack::{Site, Stack};
 use crate::worker::Worker;
 
@@ -37,13 +38,26 @@ struct Inner {
     known: normal::Known,
     /// The same in every snapshot.
     via: Arc<Via>,
+    streams: Streams,
 }
 
 impl Edge {
     /// The edge of a connection.
     pub fn new(worker: Arc<Worker>, entry: Entry, pulse: Arc<Pulse>) -> Self {
         let via = Arc::clone(&worker.site().snapshot().via);
-        Self(Arc::new(Inner { worker, entry, pulse, known: normal::Known::default(), via }))
+        Self(Arc::new(Inner {
+            worker,
+            entry,
+            pulse,
+            known: normal::Known::default(),
+            via,
+            streams: Streams::default(),
+        }))
+    }
+
+    /// What runs the streams of an HTTP/2 connection.
+    pub fn streams(&self) -> Streams {
+        self.0.streams.clone()
     }
 
     fn enter(&self, request: Request<Incoming>) -> Stage {
@@ -74,6 +88,9 @@ impl Edge {
         };
         let watch = stack.watch(Arc::clone(&exchange));
         let tunnel_idle = stack.tunnel_idle;
+        if exchange.head.version == http::Version::HTTP_2 {
+            self.0.streams.begin(&exchange, stack.idle);
+        }
         let leave = finish::Leave { edge: self.clone(), exchange, accept, on_upgrade, handshake, watch, tunnel_idle };
         match found {
             Err(error) => Stage::Over(Some(leave.refused(error))),

@@ -7,4 +7,5 @@ pub mod hello;
 pub mod io;
 pub mod pulse;
 pub mod sniff;
+pub mod streams;
 pub mod tls;

@@ -26,6 +26,8 @@ pub struct Stack {
     pub service: ArcService,
     /// Without a byte in either direction of an upgraded connection or a tunnel.
     pub tunnel_idle: Duration,
+    /// Without a byte in either direction of a body.
+    pub idle: Duration,
     observer: Arc<Observer>,
 }
 
@@ -87,8 +89,8 @@ pub fn build(plan: &Plan, snapshot: &Snapshot, worker: &Arc<Worker>) -> Stack {
         .flatten()
         .fold(end, |inner, wrap| wrap(inner));
     let observer = Arc::new(worker.observer(&plan.name));
-    let tunnel_idle = policy.timeout.tunnel_idle;
-    Stack { name: Arc::clone(&plan.name), layers: route.names, service, tunnel_idle, observer }
+    let config::model::Timeout { tunnel_idle, idle, .. } = policy.timeout;
+    Stack { name: Arc::clone(&plan.name), layers: route.names, service, tunnel_idle, idle, observer }
 }
 
 /// What is done per attempt, once its target is fixed.

@@ -34,6 +34,10 @@ use crate::pool::{Lease, Received, Sender, Want};
 
 /// Stale connections that may be met before a fresh one is dialed.
 const MAX_STALE: usize = 2;
+/// What hyper may hold of uploads over one HTTP/2 connection: of all together, and of each at least. Beyond it they stay
+/// in the window of their stream.
+const UPLOADS: usize = 64 * 1024;
+const UPLOAD: usize = 8 * 1024;
 
 /// An endpoint whose breaker let a request pass.
 pub(crate) struct Admitted {
@@ -133,6 +137,10 @@ fn prepare(flight: &mut Flight, lease: &Lease, request: &mut Request<Body>) {
     wire::dress(request, lease.is_h2(), flight.pool().destination().tls.is_some());
     flight.sending(lease.reused);
     lease.listen(flight.exchange());
+    if flight.exchange().head.version == Version::HTTP_2 {
+        let limit = flight.exchange().share(UPLOADS, UPLOAD);
+        request.body_mut().set_gate(limit);
+    }
 }
 
 /// What came back, as an answer.

@@ -76,6 +76,9 @@ impl Leave {
         }
         match self.exchange.head.version {
             Version::HTTP_10 => self.edge.0.pulse.set_open_ended(),
+            Version::HTTP_2 if !response.body().is_end_stream() => {
+                response.body_mut().set_paced(Arc::clone(&self.exchange));
+            }
             Version::HTTP_11
                 if response.body().size_hint().exact().is_none()
                     && response.headers().contains_key(header::TRAILER) =>

@@ -206,13 +206,16 @@ fn target(
         return Err(bad("the Host field differs from :authority"));
     }
     let absolute = parts.uri.scheme().is_some() && !h2;
-    if absolute || h2 {
-        let tls = match parts.uri.scheme() {
+    // h2 keeps no scheme without an authority: a request with `Host` alone is read as HTTP/1.1's in origin-form.
+    let unsaid = h2 && written.is_none() && parts.uri.scheme().is_none();
+    if absolute || (h2 && !unsaid) {
+        // What is asked for as `https` never goes out in the clear, however plain the way to us was, and what a client of
+        // a proxy asks for over TLS may be plain all the same (RFC 9113 section 8.3.1).
+        head.tls = match parts.uri.scheme() {
             Some(scheme) if *scheme == Scheme::HTTP => false,
             Some(scheme) if *scheme == Scheme::HTTPS => true,
             _ => return Err(bad("the scheme of the target is neither http nor https")),
         };
-        head.tls = tls && absolute;
     } else if written.is_some() {
         return Err(bad("a target of host and port alone is for CONNECT"));
     }
@@ -229,9 +232,11 @@ fn target(
     }
     head.door = if absolute { Door::Forward } else { Door::Reverse };
     head.authority = said;
-    if !absolute && entry.tls {
-        // What a client of a proxy asks for over HTTP/2 may be plain all the same (RFC 9113 section 8.3.1).
-        head.tls = parts.uri.scheme() != Some(&Scheme::HTTP);
+    if (!absolute && !h2) || unsaid {
+        head.tls = entry.tls;
+    }
+    if unsaid && !head.tls && site.table().find(head, &parts.headers).is_none() {
+        return Err(bad("without an :authority nobody knows whether this may be sent in the clear"));
     }
     if head.door == Door::Reverse && site.is_own(&head.authority, head.tls) && head.path.path().starts_with("/r/") {
         prefix(head, site, named)?;

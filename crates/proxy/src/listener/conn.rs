@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use exchange::{Authority, Client, Io};
 use hyper::server::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use telemetry::metrics::{Proto, Rejection, Side};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Sleep;
@@ -17,6 +17,7 @@ use super::drain::{Drain, Mode};
 use super::io::Timed;
 use super::pulse::{Order, Phase, Pulse};
 use super::sniff::{self, Spoken};
+use super::streams::Streams;
 use crate::edge::Edge;
 use crate::worker::Worker;
 
@@ -28,8 +29,10 @@ const BUFFER: usize = 128 * 1024;
 /// RFC 9113 section 5.1.2, 6.9.2: ours.
 const STREAMS: u32 = 256;
 const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
-const SEND_BUFFER: usize = 128 * 1024;
+const CONNECTION_WINDOW: u32 = 3 * 1024 * 1024;
+/// A frame that is written and one that waits; whatever is beyond them waits in the upstream's socket. With one alone a large
+/// body costs a tenth more.
+const SEND_BUFFER: usize = 32 * 1024;
 /// Streams reset by the peer before we took them, and by us for its errors.
 const RESETS: usize = 32;
 /// A draining HTTP/1 connection between two requests stays this long: what the client has just sent is served, with
@@ -153,7 +156,7 @@ async fn http2(io: Io, entry: Entry, worker: Arc<Worker>) {
     let limits = worker.limits();
     let pulse = worker.pulses().start();
     let edge = Edge::new(Arc::clone(&worker), entry, Arc::clone(&pulse));
-    let connection = http2::Builder::new(TokioExecutor::new())
+    let connection = http2::Builder::new(edge.streams())
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
         .initial_stream_window_size(STREAM_WINDOW)
@@ -253,7 +256,7 @@ impl Graceful for http1::UpgradeableConnection<TokioIo<Timed>, Edge> {
     }
 }
 
-impl Graceful for Pin<Box<http2::Connection<TokioIo<Io>, Edge, TokioExecutor>>> {
+impl Graceful for Pin<Box<http2::Connection<TokioIo<Io>, Edge, Streams>>> {
     const QUIET: Duration = Duration::ZERO;
 
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {

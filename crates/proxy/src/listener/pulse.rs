@@ -216,6 +216,10 @@ impl Connection for Pulse {
         }
     }
 
+    fn running(&self) -> u32 {
+        self.running.load(Relaxed)
+    }
+
     fn unread(&self) {
         self.unread.store(true, Relaxed);
     }

@@ -10,17 +10,21 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 
 use exchange::{Exchange, Interim, Io};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Version};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Interim responses to one request; an upstream that sends more is cut off.
 const MAX_INTERIM: u32 = 64;
+/// What is read at once for a client of HTTP/2, by all its streams and by each. hyper holds up to three reads of an answer
+/// whose client takes nothing.
+const AHEAD: usize = 256 * 1024;
+const LEAST: usize = 4 * 1024;
 /// Of a status line: `HTTP/1.1 1`.
 const TELLS: usize = 10;
 /// Header fields that are read of one; hyper's own limit.
@@ -32,6 +36,8 @@ const MAX_BYTES: usize = super::h1::MAX_HEADER_BYTES;
 #[derive(Debug, Default)]
 pub(crate) struct Ear {
     listening: AtomicBool,
+    /// The client shares what may be read ahead among its streams.
+    shared: AtomicBool,
     exchange: Mutex<Weak<Exchange>>,
 }
 
@@ -39,7 +45,19 @@ impl Ear {
     /// The next response is the answer to this exchange.
     pub(crate) fn listen(&self, exchange: &Arc<Exchange>) {
         *self.exchange.lock() = Arc::downgrade(exchange);
+        self.shared.store(exchange.head.version == Version::HTTP_2, Relaxed);
         self.listening.store(true, Release);
+    }
+
+    /// Bytes that hyper may be given at once.
+    fn portion(&self) -> usize {
+        if !self.shared.load(Relaxed) {
+            return usize::MAX;
+        }
+        match self.exchange.lock().upgrade() {
+            Some(exchange) => exchange.share(AHEAD, LEAST),
+            None => LEAST,
+        }
     }
 }
 
@@ -157,7 +175,15 @@ impl AsyncRead for Heard {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let before = buf.filled().len();
-        ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
+        let portion = this.ear.portion();
+        if portion < buf.remaining() {
+            let mut part = ReadBuf::new(buf.initialize_unfilled_to(portion));
+            ready!(Pin::new(&mut this.io).poll_read(cx, &mut part))?;
+            let count = part.filled().len();
+            buf.advance(count);
+        } else {
+            ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
+        }
         let read = &buf.filled()[before..];
         if this.ear.listening.load(Acquire) && !read.is_empty() {
             if this.kept.is_empty() && this.count == 0 && is_final(read) {
