@@ -190,10 +190,11 @@ pub(crate) static BALANCE: Table = table(
     )]],
 );
 
-static POLICY: [Field; 9] = [
+static POLICY: [Field; 10] = [
     field("rewrite", Kind::Table(&REWRITE), Is("{}"), "Changes to the target on its way out."),
     field("retry", OrFalse(&RETRY_KIND), Is("{}"), "Repeats what is safe to repeat."),
     field("breaker", OrFalse(&BREAKER_KIND), Is("{}"), "Stops calling what keeps failing."),
+    field("limit", Kind::Table(&LIMIT), Is("{}"), "How much is sent at once."),
     field("balance", Kind::Table(&BALANCE), Is("{}"), "How one of several targets is picked."),
     field("auth", Kind::Table(&AUTH), Means("none"), "The credential that is sent to the upstream."),
     field("browser_origins", OneOrMany(&ORIGIN_KIND), Is("[]"), "Web pages that may use a route with `auth`."),
@@ -429,6 +430,31 @@ pub(crate) static SLOW: Table = table(
     &[&[
         field("over", Duration(1), Required, "An answer that takes longer is slow."),
         field("rate", Share, Is("50%"), "Share of slow answers that opens the breaker."),
+    ]],
+);
+
+pub(crate) static LIMIT: Table = table(
+    "limit",
+    "How much is sent at once.",
+    Some("concurrency"),
+    &[&[
+        field(
+            "concurrency",
+            Int(1, 1_000_000),
+            Means("1024 to each endpoint"),
+            "Requests in flight on this route; of a route without `to`, for each host.",
+        ),
+        field("queue", Kind::Table(&QUEUE), Means("none"), "Where those wait that find no place."),
+    ]],
+);
+
+pub(crate) static QUEUE: Table = table(
+    "queue",
+    "Where requests wait for a place, first come, first served.",
+    Some("size"),
+    &[&[
+        field("size", Int(1, 100_000), Required, "Requests that may wait."),
+        field("timeout", Duration(1), Is("1s"), "How long one waits at most."),
     ]],
 );
 

@@ -216,6 +216,7 @@ pub struct Policy {
     pub retry: Option<Retry>,
     /// `None`: `breaker: false`.
     pub breaker: Option<Breaker>,
+    pub limit: Limit,
     pub balance: Balance,
     pub auth: Option<Auth>,
     /// Lower-case origins, `https://app.example.com`.
@@ -312,6 +313,20 @@ pub struct Breaker {
 pub struct Slow {
     pub over: Duration,
     pub rate: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Limit {
+    /// `None`: a fixed ceiling to each endpoint.
+    pub concurrency: Option<u32>,
+    /// Only with `concurrency`.
+    pub queue: Option<Queue>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queue {
+    pub size: usize,
+    pub timeout: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq)]

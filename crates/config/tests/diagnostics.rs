@@ -296,7 +296,7 @@ fn a_setting_that_nothing_would_obey_is_told() {
 
 #[test]
 fn keys_of_later_versions_are_unknown() {
-    for key in ["limit", "health", "hedge", "fallback", "fault", "mirror", "allow", "intercept"] {
+    for key in ["health", "hedge", "fallback", "fault", "mirror", "allow", "intercept"] {
         assert_eq!(ids(&found(&format!("{ROUTE}{key}: 1\n"))), ["unknown-key"], "{key}");
     }
     for key in ["parent", "tracing"] {

@@ -3,6 +3,7 @@
 //! No layer names another. They meet in the stack, and through what the `Exchange` records.
 
 pub mod browser;
+pub mod concurrency;
 pub mod credentials;
 pub mod deadline;
 pub mod headers;

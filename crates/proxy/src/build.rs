@@ -8,6 +8,7 @@ use config::Model;
 use config::model::{self, Action, Auth, Policy, Scheme, Url};
 use exchange::{Authority, Host};
 use http::{HeaderName, HeaderValue, header, uri};
+use middleware::concurrency::Scope;
 use upstream::connect::{Destination, Tls};
 use upstream::endpoint::{Key, Protocol};
 
@@ -59,6 +60,7 @@ pub fn snapshot(model: Model, generation: u64, ground: &Ground<'_>) -> Result<Sn
                 end: End::Hosts { tls },
                 any_host: true,
                 credential: None,
+                places: places(DEFAULT, &model.default.policy, true, ground.state),
                 prefix: None,
             },
             fronts,
@@ -100,12 +102,17 @@ fn plan(model: &Model, route: &model::Route, state: &State) -> Result<Plan, Stri
         policy: route.policy.clone(),
         any_host: route.matcher.host == model::HostMatch::Any,
         credential: credential(&route.policy, state),
+        places: places(&route.name, &route.policy, route.action == Action::Same, state),
         end: end(model, route, state)?,
         prefix: match &route.matcher.path {
             model::PathMatch::Prefix(prefix) => Some(prefix.clone()),
             _ => None,
         },
     })
+}
+
+fn places(route: &str, policy: &Policy, by_host: bool, state: &State) -> Option<Scope> {
+    policy.limit.concurrency.map(|_| state.places(route, by_host))
 }
 
 fn end(model: &Model, route: &model::Route, state: &State) -> Result<End, String> {

@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use serde::Serialize;
 
 use crate::offline::Offline;
+use crate::params;
 use crate::snapshot::{End, Plan};
 use crate::stack::Site;
 
@@ -31,6 +32,7 @@ pub struct Explanation {
     timeouts: Vec<(&'static str, String)>,
     retry: String,
     breaker: String,
+    limit: String,
     credential: String,
 }
 
@@ -110,6 +112,7 @@ fn refused(request: String, door: &'static str, why: &str) -> Explanation {
         timeouts: Vec::new(),
         retry: "none".into(),
         breaker: "none".into(),
+        limit: "none".into(),
         credential: "none".into(),
     }
 }
@@ -145,6 +148,7 @@ fn of_plan(plan: &Plan, request: String, door: &'static str) -> Explanation {
         timeouts: timeouts(policy),
         retry: policy.retry.as_ref().map_or_else(|| "off".into(), retry),
         breaker: policy.breaker.as_ref().map_or_else(|| "off".into(), breaker),
+        limit: limit(plan),
         credential: policy.auth.as_ref().map_or_else(|| "none".into(), credential),
     }
 }
@@ -186,6 +190,21 @@ fn breaker(breaker: &model::Breaker) -> String {
         shown(breaker.open),
         shown(breaker.max_open),
     )
+}
+
+fn limit(plan: &Plan) -> String {
+    let limit = &plan.policy.limit;
+    let of_whom = match plan.end {
+        End::Hosts { .. } => " to each host",
+        _ => "",
+    };
+    let queue = |queue: model::Queue| format!(", {} more wait up to {}", queue.size, shown(queue.timeout));
+    match limit.concurrency {
+        Some(places) => {
+            format!("{places} in flight{of_whom}{}", limit.queue.map(queue).unwrap_or_default())
+        }
+        None => format!("{} in flight to each endpoint", params::CEILING),
+    }
 }
 
 fn credential(auth: &model::Auth) -> String {
@@ -254,6 +273,7 @@ impl fmt::Display for Explanation {
         row("timeouts", &timeouts.join(", "))?;
         row("retry", &self.retry)?;
         row("breaker", &self.breaker)?;
+        row("limit", &self.limit)?;
         row("credential", &self.credential)
     }
 }

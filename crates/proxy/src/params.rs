@@ -5,7 +5,7 @@ use std::sync::Arc;
 use config::model::{self, HeaderEdit, Policy};
 use exchange::{ArcService, Load};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
-use middleware::{browser, deadline, headers, redirect, respond, retry, target};
+use middleware::{browser, concurrency, deadline, headers, redirect, respond, retry, target};
 use policy::backoff::Backoff;
 use policy::{breaker, budget};
 
@@ -13,6 +13,9 @@ use upstream::upstream::host_budgets;
 
 use crate::snapshot::{End, Plan, Snapshot, Target};
 use crate::worker::Worker;
+
+/// Requests at an endpoint at once, where the route sets no limit.
+pub const CEILING: u32 = 1024;
 
 pub fn deadline(policy: &Policy) -> deadline::Params {
     deadline::Params { total: policy.timeout.total }
@@ -23,6 +26,13 @@ pub fn browser(plan: &Plan) -> Option<browser::Params> {
     plan.credential
         .as_ref()
         .map(|_| browser::Params { origins: plan.policy.browser_origins.clone(), any_host: plan.any_host })
+}
+
+/// Only where something is sent, and the route says how much at once.
+pub fn concurrency(plan: &Plan) -> Option<(concurrency::Params, concurrency::Scope)> {
+    let limit = &plan.policy.limit;
+    let queue = limit.queue.map(|queue| concurrency::Queue { size: queue.size, timeout: queue.timeout });
+    Some((concurrency::Params { limit: limit.concurrency?, queue }, plan.places.clone()?))
 }
 
 pub fn retry(plan: &Plan, worker: &Arc<Worker>) -> Option<(retry::Params, retry::State)> {
@@ -69,7 +79,14 @@ pub fn upstream(policy: &Policy) -> Arc<upstream::Params> {
         ..breaker::Params::default()
     });
     let timeout = &policy.timeout;
-    Arc::new(upstream::Params { connect: timeout.connect, attempt: timeout.attempt, idle: timeout.idle, breaker })
+    Arc::new(upstream::Params {
+        connect: timeout.connect,
+        attempt: timeout.attempt,
+        idle: timeout.idle,
+        breaker,
+        // A limit of the route's own is kept by its bulkhead.
+        concurrency: policy.limit.concurrency.map_or(CEILING, |_| u32::MAX),
+    })
 }
 
 pub fn target<'a>(

@@ -7,6 +7,7 @@ use config::model::{Balance, Policy};
 use exchange::Authority;
 use http::uri;
 use http::{HeaderName, HeaderValue};
+use middleware::concurrency::Scope;
 use middleware::credentials::Secret;
 use policy::budget::Budget;
 use upstream::connect::Tls;
@@ -51,6 +52,8 @@ pub struct Plan {
     pub any_host: bool,
     /// The credential, if it has one.
     pub credential: Option<Credential>,
+    /// Whose places its requests take, if it has a limit of its own.
+    pub places: Option<Scope>,
     /// The prefix that `rewrite: prefix` replaces.
     pub prefix: Option<String>,
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use exchange::{ArcService, Authority, Exchange, Load};
 use middleware::observe::Watch;
-use middleware::{browser, credentials, deadline, headers, redirect, respond, retry, target};
+use middleware::{browser, concurrency, credentials, deadline, headers, redirect, respond, retry, target};
 use telemetry::Observer;
 use tower::Layer;
 use upstream::set::{Balance, Set};
@@ -44,6 +44,8 @@ pub fn build(plan: &Plan, snapshot: &Snapshot, worker: &Arc<Worker>) -> Stack {
     route.note("observe", true); // counts and logs at the body's end; held by the edge, so it needs no box
     let deadline = route.push("deadline", Some(deadline::layer(params::deadline(policy)))); // the total time, over all below
     let browser = route.push("browser", params::browser(plan).map(browser::layer)); // a web page may not borrow a credential
+    let concurrency =
+        route.push("concurrency", params::concurrency(plan).map(|(params, scope)| concurrency::layer(params, scope))); // a place, or a bounded wait for one
     let retry = route.push("retry", params::retry(plan, worker).map(|(params, state)| retry::layer(params, state))); // attempts, under a budget
     let end = match &plan.end {
         End::Redirect { status, location } => {
@@ -79,7 +81,8 @@ pub fn build(plan: &Plan, snapshot: &Snapshot, worker: &Arc<Worker>) -> Stack {
             )
         }
     };
-    let service = [deadline, browser, retry].into_iter().rev().flatten().fold(end, |inner, wrap| wrap(inner));
+    let service =
+        [deadline, browser, concurrency, retry].into_iter().rev().flatten().fold(end, |inner, wrap| wrap(inner));
     let observer = Arc::new(worker.observer(&plan.name));
     let tunnel_idle = policy.timeout.tunnel_idle;
     Stack { name: Arc::clone(&plan.name), layers: route.names, service, tunnel_idle, observer }
@@ -208,10 +211,58 @@ impl Site {
 mod tests {
     use std::sync::Arc;
 
-    use exchange::Authority;
+    use exchange::{Authority, Body, Client, Door, Error, ErrorKind, Exchange, Head, Host, clock};
+    use http::{Method, Request, Version};
+    use upstream::connect::Destination;
+    use upstream::endpoint::{Key, Protocol};
     use upstream::net::TokioNet;
 
     use crate::offline::Offline;
+    use crate::params::CEILING;
+
+    /// What a GET to the first route ends in.
+    fn outcome(offline: &Offline) -> Error {
+        let head = Head {
+            id: 1,
+            started: clock::now(),
+            door: Door::Forward,
+            client: Client { addr: None, local: true },
+            version: Version::HTTP_11,
+            method: Method::GET,
+            tls: false,
+            authority: Authority::parse("api.test").expect("an authority"),
+            path: "/".parse().expect("a path"),
+            upgrade: false,
+            grpc: false,
+        };
+        let mut request = Request::new(Body::empty().with_record(Arc::new(Exchange::new(head, None))));
+        *request.uri_mut() = "http://api.test/".parse().expect("a uri");
+        let service = offline.site().stacks()[0].service.clone();
+        offline.runtime().block_on(async { service.call(request).await.expect_err("nobody listens") })
+    }
+
+    #[test]
+    fn without_a_limit_an_endpoint_takes_a_thousand_and_with_one_the_route_decides() {
+        // Port 1 refuses.
+        for (limit, at_the_ceiling) in [("", ErrorKind::Overloaded), (", limit: 2000", ErrorKind::ConnectRefused)] {
+            let text = format!("routes: [{{ match: api.test, to: 'http://127.0.0.1:1', retry: false{limit} }}]");
+            let model = config::parse(&text, "test", config::Format::Yaml).expect("a model").model;
+            let offline = Offline::over(&model, Arc::new(TokioNet)).expect("built");
+            let host = Host::parse("127.0.0.1").expect("a host");
+            let destination = Destination { host, port: 1, tls: None };
+            let key = Key { upstream: "127.0.0.1:1".into(), destination, protocol: Protocol::Http1 };
+            let state = offline.worker().upstream().named(&key).state;
+            for _ in 1..CEILING {
+                assert!(state.inflight.acquire(CEILING));
+            }
+
+            assert_eq!(outcome(&offline).kind, ErrorKind::ConnectRefused, "the last place is taken");
+            assert_eq!(state.inflight.get(), CEILING - 1, "and given back");
+            assert!(state.inflight.acquire(CEILING));
+            assert_eq!(outcome(&offline).kind, at_the_ceiling);
+            assert_eq!(state.inflight.get(), CEILING, "{limit}");
+        }
+    }
 
     #[test]
     fn our_own_address_without_a_port_has_the_port_of_what_is_spoken() {

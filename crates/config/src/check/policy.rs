@@ -7,12 +7,12 @@ use crate::diag::Report;
 use crate::effective::carries_secret;
 use crate::fields::Fields;
 use crate::keys::{
-    AUTH, BALANCE, BASIC, BREAKER, BUDGET, DEFAULT, DEFAULT_KIND, DEFAULT_TIMEOUT, EDIT, HEADERS, RETRY, REWRITE,
-    ROUTE, ROUTE_KIND, SECRET, SECRET_HEADER, SLOW, TIMEOUT, TLS,
+    AUTH, BALANCE, BASIC, BREAKER, BUDGET, DEFAULT, DEFAULT_KIND, DEFAULT_TIMEOUT, EDIT, HEADERS, LIMIT, QUEUE, RETRY,
+    REWRITE, ROUTE, ROUTE_KIND, SECRET, SECRET_HEADER, SLOW, TIMEOUT, TLS,
 };
 use crate::model::{
-    Auth, Balance, Breaker, Budget, Conditions, HeaderEdit, Headers, Policy, Retry, Rewrite, Secret, Slow, Timeout,
-    Tls, TlsVersion,
+    Auth, Balance, Breaker, Budget, Conditions, HeaderEdit, Headers, Limit, Policy, Queue, Retry, Rewrite, Secret,
+    Slow, Timeout, Tls, TlsVersion,
 };
 use crate::raw::text::Sources;
 use crate::raw::{Entry, Node, Value, overlay};
@@ -20,8 +20,18 @@ use crate::shape::shape;
 use crate::values;
 
 /// The keys that only matter when a request is sent on.
-pub(super) const KEYS: &[&str] =
-    &["rewrite", "retry", "breaker", "balance", "auth", "browser_origins", "headers", "tls", "rewrite_location"];
+pub(super) const KEYS: &[&str] = &[
+    "rewrite",
+    "retry",
+    "breaker",
+    "limit",
+    "balance",
+    "auth",
+    "browser_origins",
+    "headers",
+    "tls",
+    "rewrite_location",
+];
 
 /// Whose policy it is; only the timeouts differ.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -56,6 +66,7 @@ impl Check<'_> {
             timeout: self.timeout(fields, kind),
             retry: fields.table("retry", &RETRY).map(|retry| self.retry(&retry)),
             breaker: fields.table("breaker", &BREAKER).map(|breaker| self.breaker(&breaker)),
+            limit: self.limit(&fields.section("limit", &LIMIT)),
             balance: balance(&fields.section("balance", &BALANCE)),
             auth,
             browser_origins,
@@ -163,6 +174,17 @@ impl Check<'_> {
             max_open: max_open.unwrap_or(Duration::from_secs(60).max(open)),
             probes: fields.int("probes"),
         }
+    }
+
+    fn limit(&mut self, fields: &Fields<'_>) -> Limit {
+        let concurrency = fields.maybe_int("concurrency").and_then(|n| u32::try_from(n).ok());
+        let queue = fields.table("queue", &QUEUE);
+        if queue.is_some() && concurrency.is_none() {
+            let message = "`queue` without `concurrency`: there is nothing to wait for";
+            self.report.error("missing-key", fields.key("queue"), message, "add `concurrency`");
+        }
+        let queue = queue.map(|queue| Queue { size: queue.int("size"), timeout: queue.duration("timeout") });
+        Limit { concurrency, queue }
     }
 
     fn auth(&mut self, fields: &Fields<'_>) -> Option<Auth> {
