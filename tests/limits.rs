@@ -162,6 +162,43 @@ async fn the_deadline_covers_the_wait_in_line() {
     drop(held);
 }
 
+// --- in time
+
+#[tokio::test]
+async fn beyond_its_rate_a_client_hears_how_much_and_when_again() {
+    let upstream = Upstream::fixed("good").await;
+    let proxy = Proxy::start(&api(upstream.addr(), &["limit: { rate: 2/h, per: client }"]));
+    for _ in 0..2 {
+        assert_eq!(proxy.get("http://api.test/").await.status, 200);
+    }
+
+    let refused = proxy.get("http://api.test/").await;
+
+    assert_eq!((refused.status, refused.reason().as_str()), (429, "rate_limited"));
+    assert_eq!(refused.header("ratelimit-policy"), Some("\"client\";q=2;w=3600"));
+    let after: u64 = refused.header("retry-after").and_then(|after| after.parse().ok()).expect("seconds");
+    assert!((1700..=1800).contains(&after), "{after}");
+    assert_eq!(refused.header("ratelimit"), Some(format!("\"client\";r=0;t={after}").as_str()));
+    assert!(refused.header("proxy-status").is_some_and(|status| status.contains("http_request_denied")));
+    assert_eq!(upstream.count(), 2);
+    let metrics = proxy.metrics().await;
+    assert_eq!(metrics.sum("attache_rejected_total", &[("route", "api"), ("reason", "rate_limited")]), 1.0);
+}
+
+#[tokio::test]
+async fn what_is_tried_again_counts_once_and_what_has_a_key_counts_apart() {
+    let upstream = Upstream::http(|seen| Reply::status(if seen.index % 2 == 0 { 503 } else { 200 })).await;
+    let proxy =
+        Proxy::start(&api(upstream.addr(), &["limit: { rate: 1/h, per: 'header:x-tenant' }", "breaker: false"]));
+
+    for (tenant, status) in [("a", 200), ("a", 429), ("b", 200), ("b", 429)] {
+        let field = format!("x-tenant: {tenant}");
+        assert_eq!(proxy.call("GET", "http://api.test/", &[&field], "").await.status, status, "{tenant}");
+    }
+
+    assert_eq!(upstream.count(), 4);
+}
+
 // --- a reload
 
 #[tokio::test]

@@ -56,6 +56,8 @@ form!(VALUE_MATCH, value_match, true, "a value, `*` for any, or `~regex`");
 form!(METHOD, method, false, "a method such as `GET`");
 form!(STATUSES, statuses, true, "a status such as `429`, `5xx` or `500-504`");
 form!(PORTS, ports, true, "a port such as `443`, or a range such as `\"8000-8999\"`");
+form!(RATE, rate, false, "a rate such as `100/s`, `1000/m` or `5000/h`");
+form!(PER, per, false, "`route`, `client`, `destination` or `header:<name>`");
 form!(GRPC, grpc, true, "a gRPC status such as `unavailable`");
 form!(HEADER, header_name, false, "a header name");
 form!(EDITED, edited_header, false, "a header name");
@@ -445,6 +447,9 @@ pub(crate) static LIMIT: Table = table(
             "Requests in flight on this route; of a route without `to`, for each host.",
         ),
         field("queue", Kind::Table(&QUEUE), Means("none"), "Where those wait that find no place."),
+        field("rate", Kind::Form(&RATE), Means("none"), "Requests in a time; more get 429 with Retry-After."),
+        field("burst", Int(1, 1_000_000), Means("the number in `rate`"), "Requests at once, after a pause."),
+        field("per", Kind::Form(&PER), Is("route"), "What has a rate of its own."),
     ]],
 );
 

@@ -315,12 +315,34 @@ pub struct Slow {
     pub rate: f64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Limit {
     /// `None`: a fixed ceiling to each endpoint.
     pub concurrency: Option<u32>,
     /// Only with `concurrency`.
     pub queue: Option<Queue>,
+    pub rate: Option<Rate>,
+}
+
+/// So many in a time, in each of what it counts by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rate {
+    pub count: u32,
+    pub period: Duration,
+    pub burst: u32,
+    pub per: Per,
+}
+
+/// What has a rate of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Per {
+    Route,
+    /// By address.
+    Client,
+    /// By host and port that the client asks for.
+    Destination,
+    /// By the value of this header, lower-case.
+    Header(String),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

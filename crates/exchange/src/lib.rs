@@ -12,6 +12,7 @@ pub mod load;
 pub mod problem;
 pub mod proxy_status;
 pub mod random;
+pub mod rate;
 pub mod service;
 
 pub use authority::{Authority, Host};
@@ -21,4 +22,5 @@ pub use exchange::{Attempt, Client, Door, Exchange, Head};
 pub use io::Io;
 pub use load::Load;
 pub use random::Random;
+pub use rate::Rate;
 pub use service::{ArcService, ResponseFuture};

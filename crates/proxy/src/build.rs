@@ -9,6 +9,7 @@ use config::model::{self, Action, Auth, Policy, Scheme, Url};
 use exchange::{Authority, Host};
 use http::{HeaderName, HeaderValue, header, uri};
 use middleware::concurrency::Scope;
+use middleware::rate_limit::Meters;
 use upstream::connect::{Destination, Tls};
 use upstream::endpoint::{Key, Protocol};
 
@@ -61,6 +62,7 @@ pub fn snapshot(model: Model, generation: u64, ground: &Ground<'_>) -> Result<Sn
                 any_host: true,
                 credential: None,
                 places: places(DEFAULT, &model.default.policy, true, ground.state),
+                meters: meters(DEFAULT, &model.default.policy, ground.state),
                 prefix: None,
             },
             fronts,
@@ -103,6 +105,7 @@ fn plan(model: &Model, route: &model::Route, state: &State) -> Result<Plan, Stri
         any_host: route.matcher.host == model::HostMatch::Any,
         credential: credential(&route.policy, state),
         places: places(&route.name, &route.policy, route.action == Action::Same, state),
+        meters: meters(&route.name, &route.policy, state),
         end: end(model, route, state)?,
         prefix: match &route.matcher.path {
             model::PathMatch::Prefix(prefix) => Some(prefix.clone()),
@@ -113,6 +116,10 @@ fn plan(model: &Model, route: &model::Route, state: &State) -> Result<Plan, Stri
 
 fn places(route: &str, policy: &Policy, by_host: bool, state: &State) -> Option<Scope> {
     policy.limit.concurrency.map(|_| state.places(route, by_host))
+}
+
+fn meters(route: &str, policy: &Policy, state: &State) -> Option<Arc<Meters>> {
+    policy.limit.rate.as_ref().map(|_| state.meters(route))
 }
 
 fn end(model: &Model, route: &model::Route, state: &State) -> Result<End, String> {

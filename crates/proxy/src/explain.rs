@@ -195,16 +195,27 @@ fn breaker(breaker: &model::Breaker) -> String {
 fn limit(plan: &Plan) -> String {
     let limit = &plan.policy.limit;
     let of_whom = match plan.end {
+        End::Redirect { .. } | End::Respond { .. } => return "none".into(),
         End::Hosts { .. } => " to each host",
-        _ => "",
+        End::Targets { .. } => "",
     };
-    let queue = |queue: model::Queue| format!(", {} more wait up to {}", queue.size, shown(queue.timeout));
-    match limit.concurrency {
-        Some(places) => {
-            format!("{places} in flight{of_whom}{}", limit.queue.map(queue).unwrap_or_default())
-        }
+    let mut text = match limit.concurrency {
+        Some(places) => format!("{places} in flight{of_whom}"),
         None => format!("{} in flight to each endpoint", params::CEILING),
+    };
+    if let Some(queue) = limit.queue {
+        text.push_str(&format!(", {} more wait up to {}", queue.size, shown(queue.timeout)));
     }
+    if let Some(rate) = &limit.rate {
+        let of = match &rate.per {
+            model::Per::Route => "in all".into(),
+            model::Per::Client => "for each client".into(),
+            model::Per::Destination => "for each destination".into(),
+            model::Per::Header(name) => format!("for each value of {name}"),
+        };
+        text.push_str(&format!("; {} in {} {of}, {} at once", rate.count, shown(rate.period), rate.burst));
+    }
+    text
 }
 
 fn credential(auth: &model::Auth) -> String {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use config::model::{self, HeaderEdit, Policy};
 use exchange::{ArcService, Load};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
-use middleware::{browser, concurrency, deadline, headers, redirect, respond, retry, target};
+use middleware::{browser, concurrency, deadline, headers, rate_limit, redirect, respond, retry, target};
 use policy::backoff::Backoff;
 use policy::{breaker, budget};
 
@@ -32,7 +32,26 @@ pub fn browser(plan: &Plan) -> Option<browser::Params> {
 pub fn concurrency(plan: &Plan) -> Option<(concurrency::Params, concurrency::Scope)> {
     let limit = &plan.policy.limit;
     let queue = limit.queue.map(|queue| concurrency::Queue { size: queue.size, timeout: queue.timeout });
+    if matches!(plan.end, End::Redirect { .. } | End::Respond { .. }) {
+        return None;
+    }
     Some((concurrency::Params { limit: limit.concurrency?, queue }, plan.places.clone()?))
+}
+
+/// Only where something is sent, and the route has a rate.
+pub fn rate_limit(plan: &Plan) -> Option<(rate_limit::Params, Arc<rate_limit::Meters>)> {
+    let from = plan.policy.limit.rate.as_ref()?;
+    if matches!(plan.end, End::Redirect { .. } | End::Respond { .. }) {
+        return None;
+    }
+    let quota = rate_limit::Quota { interval: from.period / from.count.max(1), burst: from.burst };
+    let per = match &from.per {
+        model::Per::Route => rate_limit::Per::Route,
+        model::Per::Client => rate_limit::Per::Client,
+        model::Per::Destination => rate_limit::Per::Destination,
+        model::Per::Header(name) => rate_limit::Per::Header(HeaderName::from_bytes(name.as_bytes()).ok()?),
+    };
+    Some((rate_limit::Params { quota, per }, plan.meters.clone()?))
 }
 
 pub fn retry(plan: &Plan, worker: &Arc<Worker>) -> Option<(retry::Params, retry::State)> {

@@ -9,6 +9,7 @@ use http::uri;
 use http::{HeaderName, HeaderValue};
 use middleware::concurrency::Scope;
 use middleware::credentials::Secret;
+use middleware::rate_limit::Meters;
 use policy::budget::Budget;
 use upstream::connect::Tls;
 use upstream::endpoint::Key;
@@ -54,6 +55,8 @@ pub struct Plan {
     pub credential: Option<Credential>,
     /// Whose places its requests take, if it has a limit of its own.
     pub places: Option<Scope>,
+    /// What counts its requests in time, if it has a rate.
+    pub meters: Option<Arc<Meters>>,
     /// The prefix that `rewrite: prefix` replaces.
     pub prefix: Option<String>,
 }

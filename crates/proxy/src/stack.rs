@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use exchange::{ArcService, Authority, Exchange, Load};
 use middleware::observe::Watch;
-use middleware::{browser, concurrency, credentials, deadline, headers, redirect, respond, retry, target};
+use middleware::{browser, concurrency, credentials, deadline, headers, rate_limit, redirect, respond, retry, target};
 use telemetry::Observer;
 use tower::Layer;
 use upstream::set::{Balance, Set};
@@ -44,6 +44,8 @@ pub fn build(plan: &Plan, snapshot: &Snapshot, worker: &Arc<Worker>) -> Stack {
     route.note("observe", true); // counts and logs at the body's end; held by the edge, so it needs no box
     let deadline = route.push("deadline", Some(deadline::layer(params::deadline(policy)))); // the total time, over all below
     let browser = route.push("browser", params::browser(plan).map(browser::layer)); // a web page may not borrow a credential
+    let rate =
+        route.push("rate_limit", params::rate_limit(plan).map(|(params, meters)| rate_limit::layer(params, meters))); // no more than so many in a time
     let concurrency =
         route.push("concurrency", params::concurrency(plan).map(|(params, scope)| concurrency::layer(params, scope))); // a place, or a bounded wait for one
     let retry = route.push("retry", params::retry(plan, worker).map(|(params, state)| retry::layer(params, state))); // attempts, under a budget
@@ -82,7 +84,7 @@ pub fn build(plan: &Plan, snapshot: &Snapshot, worker: &Arc<Worker>) -> Stack {
         }
     };
     let service =
-        [deadline, browser, concurrency, retry].into_iter().rev().flatten().fold(end, |inner, wrap| wrap(inner));
+        [deadline, browser, rate, concurrency, retry].into_iter().rev().flatten().fold(end, |inner, wrap| wrap(inner));
     let observer = Arc::new(worker.observer(&plan.name));
     let tunnel_idle = policy.timeout.tunnel_idle;
     Stack { name: Arc::clone(&plan.name), layers: route.names, service, tunnel_idle, observer }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Weak};
 use config::model;
 use middleware::concurrency::{Bulkhead, Hosts, Scope};
 use middleware::credentials::Secret;
+use middleware::rate_limit::Meters;
 use parking_lot::Mutex;
 use policy::budget::Budget;
 use upstream::connect::Tls;
@@ -23,6 +24,7 @@ pub struct State {
     pub registry: Arc<Registry>,
     budgets: Mutex<HashMap<String, Arc<Budget>>>,
     bulkheads: Mutex<HashMap<String, Arc<Bulkhead>>>,
+    meters: Mutex<HashMap<String, Arc<Meters>>>,
     bulkheads_by_host: Mutex<HashMap<String, Arc<Hosts>>>,
     tls: tls::Store,
     fronts: Mutex<Vec<Weak<Front>>>,
@@ -62,6 +64,11 @@ impl State {
             true => Scope::Hosts(Arc::clone(self.bulkheads_by_host.lock().entry(route.to_owned()).or_default())),
             false => Scope::One(Arc::clone(self.bulkheads.lock().entry(route.to_owned()).or_default())),
         }
+    }
+
+    /// What counts a route's requests in time.
+    pub fn meters(&self, route: &str) -> Arc<Meters> {
+        Arc::clone(self.meters.lock().entry(route.to_owned()).or_default())
     }
 
     /// A TLS identity, the same one for equal parameters and files, so that sessions are resumed.
@@ -116,6 +123,7 @@ impl State {
         self.budgets.lock().retain(|_, budget| Arc::strong_count(budget) > 1);
         self.bulkheads.lock().retain(|_, bulkhead| Arc::strong_count(bulkhead) > 1);
         self.bulkheads_by_host.lock().retain(|_, hosts| Arc::strong_count(hosts) > 1);
+        self.meters.lock().retain(|_, meters| Arc::strong_count(meters) > 1);
         self.secrets.lock().retain(|key, _| secrets.contains(key));
     }
 }

@@ -11,8 +11,8 @@ use crate::keys::{
     REWRITE, ROUTE, ROUTE_KIND, SECRET, SECRET_HEADER, SLOW, TIMEOUT, TLS,
 };
 use crate::model::{
-    Auth, Balance, Breaker, Budget, Conditions, HeaderEdit, Headers, Limit, Policy, Queue, Retry, Rewrite, Secret,
-    Slow, Timeout, Tls, TlsVersion,
+    Auth, Balance, Breaker, Budget, Conditions, HeaderEdit, Headers, Limit, Policy, Queue, Rate, Retry, Rewrite,
+    Secret, Slow, Timeout, Tls, TlsVersion,
 };
 use crate::raw::text::Sources;
 use crate::raw::{Entry, Node, Value, overlay};
@@ -184,7 +184,17 @@ impl Check<'_> {
             self.report.error("missing-key", fields.key("queue"), message, "add `concurrency`");
         }
         let queue = queue.map(|queue| Queue { size: queue.int("size"), timeout: queue.duration("timeout") });
-        Limit { concurrency, queue }
+        let rate = fields.parse("rate", values::rate);
+        for key in ["burst", "per"].into_iter().filter(|key| rate.is_none() && fields.written(key)) {
+            let message = format!("`{key}` without `rate`: there is nothing to count");
+            self.report.error("missing-key", fields.key(key), message, "add `rate`");
+        }
+        let (burst, per) = (fields.maybe_int("burst"), fields.parse("per", values::per));
+        let rate = rate.zip(per).map(|((count, period), per)| {
+            let burst = burst.and_then(|n| u32::try_from(n).ok()).unwrap_or(count);
+            Rate { count, period, burst, per }
+        });
+        Limit { concurrency, queue, rate }
     }
 
     fn auth(&mut self, fields: &Fields<'_>) -> Option<Auth> {
