@@ -199,6 +199,41 @@ async fn what_is_tried_again_counts_once_and_what_has_a_key_counts_apart() {
     assert_eq!(upstream.count(), 4);
 }
 
+// --- what the upstream announces
+
+#[tokio::test]
+async fn an_announced_limit_holds_calls_back_until_it_is_renewed() {
+    let upstream = Upstream::http(|seen| match seen.index {
+        0 => Reply::ok("good").header("RateLimit", "\"default\";r=0;t=1"),
+        _ => Reply::ok("good"),
+    })
+    .await;
+    let proxy = Proxy::start(&api(upstream.addr(), &["limit: { pacing: true }"]));
+    let start = tokio::time::Instant::now();
+    assert_eq!(proxy.get("http://api.test/").await.status, 200);
+    assert!(start.elapsed() < Duration::from_millis(900));
+
+    assert_eq!(proxy.get("http://api.test/").await.status, 200);
+
+    assert!(start.elapsed() >= Duration::from_secs(1));
+    assert_eq!(upstream.count(), 2);
+}
+
+#[tokio::test]
+async fn a_limit_that_outlasts_the_deadline_spares_the_upstream() {
+    let upstream = Upstream::http(|_| Reply::status(429).header("Retry-After", "60")).await;
+    let lines = ["limit: { pacing: true }", "timeout: { total: 5s, attempt: 5s }"];
+    let proxy = Proxy::start(&api(upstream.addr(), &lines));
+    let theirs = proxy.get("http://api.test/").await;
+    assert_eq!((theirs.status, theirs.header("proxy-status")), (429, None));
+
+    let ours = proxy.get("http://api.test/").await;
+
+    assert_eq!((ours.status, ours.reason().as_str()), (429, "rate_limited"));
+    assert!(matches!(ours.header("retry-after"), Some("59" | "60")), "{ours:?}");
+    assert_eq!(upstream.count(), 1);
+}
+
 // --- a reload
 
 #[tokio::test]

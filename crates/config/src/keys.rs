@@ -450,6 +450,7 @@ pub(crate) static LIMIT: Table = table(
         field("rate", Kind::Form(&RATE), Means("none"), "Requests in a time; more get 429 with Retry-After."),
         field("burst", Int(1, 1_000_000), Means("the number in `rate`"), "Requests at once, after a pause."),
         field("per", Kind::Form(&PER), Is("route"), "What has a rate of its own."),
+        field("pacing", Bool, Is("false"), "Waits until a limit that the upstream announced is renewed."),
     ]],
 );
 

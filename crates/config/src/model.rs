@@ -322,6 +322,8 @@ pub struct Limit {
     /// Only with `concurrency`.
     pub queue: Option<Queue>,
     pub rate: Option<Rate>,
+    /// Waits for limits that the upstream announced.
+    pub pacing: bool,
 }
 
 /// So many in a time, in each of what it counts by.

@@ -8,6 +8,7 @@ pub mod credentials;
 pub mod deadline;
 pub mod headers;
 pub mod observe;
+pub mod pacing;
 pub mod rate_limit;
 pub mod redirect;
 pub mod respond;

@@ -215,6 +215,9 @@ fn limit(plan: &Plan) -> String {
         };
         text.push_str(&format!("; {} in {} {of}, {} at once", rate.count, shown(rate.period), rate.burst));
     }
+    if limit.pacing {
+        text.push_str("; waits for limits that the upstream announces");
+    }
     text
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use config::model::{self, HeaderEdit, Policy};
 use exchange::{ArcService, Load};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
-use middleware::{browser, concurrency, deadline, headers, rate_limit, redirect, respond, retry, target};
+use middleware::{browser, concurrency, deadline, headers, pacing, rate_limit, redirect, respond, retry, target};
 use policy::backoff::Backoff;
 use policy::{breaker, budget};
 
@@ -52,6 +52,18 @@ pub fn rate_limit(plan: &Plan) -> Option<(rate_limit::Params, Arc<rate_limit::Me
         model::Per::Header(name) => rate_limit::Per::Header(HeaderName::from_bytes(name.as_bytes()).ok()?),
     };
     Some((rate_limit::Params { quota, per }, plan.meters.clone()?))
+}
+
+/// `target`: `None` for each request's own host.
+pub fn pacing(plan: &Plan, target: Option<&Target>) -> Option<pacing::Scope> {
+    let paces = plan.paces.as_ref()?;
+    Some(match target {
+        None => pacing::Scope::Hosts(Arc::clone(paces)),
+        Some(target) => {
+            let names: Vec<_> = target.endpoints.iter().map(|key| &*key.upstream).collect();
+            pacing::Scope::One(paces.named(names.first().copied().unwrap_or_default()))
+        }
+    })
 }
 
 pub fn retry(plan: &Plan, worker: &Arc<Worker>) -> Option<(retry::Params, retry::State)> {

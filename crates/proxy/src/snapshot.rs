@@ -9,6 +9,7 @@ use http::uri;
 use http::{HeaderName, HeaderValue};
 use middleware::concurrency::Scope;
 use middleware::credentials::Secret;
+use middleware::pacing::Paces;
 use middleware::rate_limit::Meters;
 use policy::budget::Budget;
 use upstream::connect::Tls;
@@ -57,6 +58,8 @@ pub struct Plan {
     pub places: Option<Scope>,
     /// What counts its requests in time, if it has a rate.
     pub meters: Option<Arc<Meters>>,
+    /// What its upstreams announced, if it waits for that.
+    pub paces: Option<Arc<Paces>>,
     /// The prefix that `rewrite: prefix` replaces.
     pub prefix: Option<String>,
 }

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use exchange::{ArcService, Authority, Exchange, Load};
+use exchange::{ArcService, Authority, Exchange, Load, Random};
 use middleware::observe::Watch;
-use middleware::{browser, concurrency, credentials, deadline, headers, rate_limit, redirect, respond, retry, target};
+use middleware::{
+    browser, concurrency, credentials, deadline, headers, pacing, rate_limit, redirect, respond, retry, target,
+};
 use telemetry::Observer;
 use tower::Layer;
 use upstream::set::{Balance, Set};
@@ -60,7 +62,8 @@ pub fn build(plan: &Plan, snapshot: &Snapshot, worker: &Arc<Worker>) -> Stack {
             let upstream =
                 Arc::new(Upstream::of_hosts(tls.clone(), params::upstream(policy), Arc::clone(worker.upstream())));
             let mut layers = Layers::default();
-            let service = aimed(&mut layers, plan, snapshot, ArcService::shared(Arc::clone(&upstream)));
+            let pacing = paced(&mut layers, plan, None, &random);
+            let service = pacing(aimed(&mut layers, plan, snapshot, ArcService::shared(Arc::clone(&upstream))));
             let rewritten = params::rewritten(plan, service.clone(), upstream);
             route.note("target", rewritten.is_some()); // the path and host it is asked for, where they change
             route.names.append(&mut layers.names);
@@ -72,7 +75,8 @@ pub fn build(plan: &Plan, snapshot: &Snapshot, worker: &Arc<Worker>) -> Stack {
                 let mut layers = Layers::default();
                 let upstream = Arc::new(bottom(one, params::upstream(policy), worker));
                 let load: Arc<dyn Load> = Arc::clone(&upstream) as _;
-                let service = aimed(&mut layers, plan, snapshot, ArcService::shared(upstream));
+                let pacing = paced(&mut layers, plan, Some(one), &random);
+                let service = pacing(aimed(&mut layers, plan, snapshot, ArcService::shared(upstream)));
                 candidates.push((one, service, load, layers));
             }
             route.note("target", true); // which URL this attempt goes to
@@ -88,6 +92,13 @@ pub fn build(plan: &Plan, snapshot: &Snapshot, worker: &Arc<Worker>) -> Stack {
     let observer = Arc::new(worker.observer(&plan.name));
     let tunnel_idle = policy.timeout.tunnel_idle;
     Stack { name: Arc::clone(&plan.name), layers: route.names, service, tunnel_idle, observer }
+}
+
+/// Waits for what the target announced, per attempt; before a token is put on that might expire meanwhile.
+fn paced(layers: &mut Layers, plan: &Plan, target: Option<&Target>, random: &Random) -> Wrap {
+    let scope = params::pacing(plan, target);
+    let pacing = layers.push("pacing", scope.map(|scope| pacing::layer(scope, random.clone())));
+    pacing.unwrap_or_else(|| Box::new(|inner| inner))
 }
 
 /// What is done per attempt, once its target is fixed.

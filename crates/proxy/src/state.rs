@@ -8,6 +8,7 @@ use std::sync::{Arc, Weak};
 use config::model;
 use middleware::concurrency::{Bulkhead, Hosts, Scope};
 use middleware::credentials::Secret;
+use middleware::pacing::Paces;
 use middleware::rate_limit::Meters;
 use parking_lot::Mutex;
 use policy::budget::Budget;
@@ -24,6 +25,7 @@ pub struct State {
     pub registry: Arc<Registry>,
     budgets: Mutex<HashMap<String, Arc<Budget>>>,
     bulkheads: Mutex<HashMap<String, Arc<Bulkhead>>>,
+    paces: Mutex<HashMap<String, Arc<Paces>>>,
     meters: Mutex<HashMap<String, Arc<Meters>>>,
     bulkheads_by_host: Mutex<HashMap<String, Arc<Hosts>>>,
     tls: tls::Store,
@@ -69,6 +71,11 @@ impl State {
     /// What counts a route's requests in time.
     pub fn meters(&self, route: &str) -> Arc<Meters> {
         Arc::clone(self.meters.lock().entry(route.to_owned()).or_default())
+    }
+
+    /// What a route's upstreams announced.
+    pub fn paces(&self, route: &str) -> Arc<Paces> {
+        Arc::clone(self.paces.lock().entry(route.to_owned()).or_default())
     }
 
     /// A TLS identity, the same one for equal parameters and files, so that sessions are resumed.
@@ -123,6 +130,7 @@ impl State {
         self.budgets.lock().retain(|_, budget| Arc::strong_count(budget) > 1);
         self.bulkheads.lock().retain(|_, bulkhead| Arc::strong_count(bulkhead) > 1);
         self.bulkheads_by_host.lock().retain(|_, hosts| Arc::strong_count(hosts) > 1);
+        self.paces.lock().retain(|_, paces| Arc::strong_count(paces) > 1);
         self.meters.lock().retain(|_, meters| Arc::strong_count(meters) > 1);
         self.secrets.lock().retain(|key, _| secrets.contains(key));
     }

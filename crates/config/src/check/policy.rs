@@ -194,7 +194,7 @@ impl Check<'_> {
             let burst = burst.and_then(|n| u32::try_from(n).ok()).unwrap_or(count);
             Rate { count, period, burst, per }
         });
-        Limit { concurrency, queue, rate }
+        Limit { concurrency, queue, rate, pacing: fields.flag("pacing") }
     }
 
     fn auth(&mut self, fields: &Fields<'_>) -> Option<Auth> {
