@@ -51,6 +51,7 @@ const STATUSES: &[(&str, &[&str], &str)] = &[
     ("upstream/src/attempt/flight.rs", &["SWITCHING_PROTOCOLS"], "reads"),
     ("upstream/src/attempt/wire.rs", &["SWITCHING_PROTOCOLS"], "reads"),
     ("middleware/src/respond.rs", &["NOT_MODIFIED", "NO_CONTENT", "RESET_CONTENT"], "reads"),
+    ("middleware/src/concurrency.rs", &["SERVICE_UNAVAILABLE", "TOO_MANY_REQUESTS"], "reads"),
     ("middleware/src/pacing/announced.rs", &["SERVICE_UNAVAILABLE", "TOO_MANY_REQUESTS"], "reads"),
     ("middleware/src/retry/after.rs", &["SERVICE_UNAVAILABLE", "TOO_MANY_REQUESTS"], "reads"),
     ("middleware/src/retry/rules.rs", &["TOO_MANY_REQUESTS"], "reads"),

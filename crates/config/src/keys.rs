@@ -446,6 +446,12 @@ pub(crate) static LIMIT: Table = table(
             Means("1024 to each endpoint"),
             "Requests in flight on this route; of a route without `to`, for each host.",
         ),
+        field(
+            "adaptive",
+            Bool,
+            Is("false"),
+            "Finds out how much the destination bears; `concurrency` is the most then.",
+        ),
         field("queue", Kind::Table(&QUEUE), Means("none"), "Where those wait that find no place."),
         field("rate", Kind::Form(&RATE), Means("none"), "Requests in a time; more get 429 with Retry-After."),
         field("burst", Int(1, 1_000_000), Means("the number in `rate`"), "Requests at once, after a pause."),

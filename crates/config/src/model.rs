@@ -319,7 +319,9 @@ pub struct Slow {
 pub struct Limit {
     /// `None`: a fixed ceiling to each endpoint.
     pub concurrency: Option<u32>,
-    /// Only with `concurrency`.
+    /// `concurrency`, or the ceiling, is the most; how much really is found out.
+    pub adaptive: bool,
+    /// Only with `concurrency` or `adaptive`.
     pub queue: Option<Queue>,
     pub rate: Option<Rate>,
     /// Waits for limits that the upstream announced.

@@ -300,6 +300,7 @@ fn a_queue_needs_places_and_a_burst_a_rate() {
         ("200", vec![]),
         ("{ concurrency: 1, queue: 5 }", vec![]),
         ("{ queue: 5 }", vec!["missing-key"]),
+        ("{ adaptive: true, queue: 5 }", vec![]),
         ("{ concurrency: 1, queue: { timeout: 1s } }", vec!["missing-key"]),
         ("{ rate: 10/s, burst: 5, per: client }", vec![]),
         ("{ burst: 5 }", vec!["missing-key"]),

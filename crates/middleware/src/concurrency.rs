@@ -5,7 +5,9 @@
 //! answer, and no way of ending can forget it. Whoever finds no place is refused, or waits in one queue with a bounded
 //! length and a bounded time, in order of arrival, here in the returned future where the deadline sees it.
 //!
-//! Cost: one allocation and one lock; a box for who waits. Routes without a limit of their own do not have this layer:
+//! An adaptive limit is found out from the answers, by `policy::adaptive`, and kept with the places.
+//!
+//! Cost: one allocation and one lock; a box for who waits or is adaptive. Routes without a limit of their own do not have this layer:
 //! their ceiling is the count that each endpoint keeps anyway.
 
 mod bulkhead;
@@ -16,11 +18,12 @@ use std::time::Duration;
 
 use exchange::service::Outcome;
 use exchange::{ArcService, Body, Error, ErrorKind, Exchange, ResponseFuture, clock};
-use http::Request;
+use http::{Request, StatusCode};
+use policy::adaptive::Sample;
 use tower::Layer;
 
 pub use self::bulkhead::Bulkhead;
-use self::bulkhead::{Entry, Turn};
+use self::bulkhead::{Entry, Limit, Turn};
 pub use self::hosts::Hosts;
 
 /// When to come again: nobody knows when a place is free, but not at once.
@@ -29,8 +32,10 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// The numbers of a bulkhead.
 #[derive(Clone, Copy, Debug)]
 pub struct Params {
-    /// In flight at once.
+    /// In flight at once; at most, if it is adaptive.
     pub limit: u32,
+    /// How much the destination bears is found out from its answers.
+    pub adaptive: bool,
     /// `None`: who finds no place is refused.
     pub queue: Option<Queue>,
 }
@@ -75,21 +80,22 @@ struct Concurrency {
 
 impl Concurrency {
     fn handle(&self, request: Request<Body>) -> ResponseFuture {
-        let Params { limit, queue } = self.params;
+        let Params { limit, adaptive, queue } = self.params;
         let exchange = Exchange::of(&request);
         let Some(bulkhead) = self.scope.of(exchange) else { return self.inner.call(request) };
+        let limit = Limit { most: limit, adaptive };
         match bulkhead.enter(limit, queue.map_or(0, |queue| queue.size)) {
             Entry::Now(place) => {
                 exchange.hold(Box::new(place));
-                self.inner.call(request)
+                call(&bulkhead, limit, request, &self.inner)
             }
             Entry::Later(turn) => {
                 let timeout = queue.map_or(Duration::ZERO, |queue| queue.timeout);
-                ResponseFuture::new(wait(turn, timeout, request, self.inner.clone()))
+                ResponseFuture::new(wait((turn, limit), timeout, request, self.inner.clone()))
             }
             Entry::Full => {
                 let waiting = queue.map(|queue| format!(", {} wait", queue.size)).unwrap_or_default();
-                let detail = format!("{limit} requests of this route are in flight{waiting}");
+                let detail = format!("{} requests of this route are in flight{waiting}", bulkhead.limit(limit));
                 ResponseFuture::refuse(Error::new(ErrorKind::Overloaded).with_detail(detail).with_retry_after(AGAIN))
             }
         }
@@ -98,8 +104,40 @@ impl Concurrency {
 
 exchange::by_reference!(Concurrency);
 
+/// Calls on; of an adaptive limit, learns from the answer.
+fn call(bulkhead: &Arc<Bulkhead>, limit: Limit, request: Request<Body>, inner: &ArcService) -> ResponseFuture {
+    if !limit.adaptive {
+        return inner.call(request);
+    }
+    let exchange = Arc::clone(Exchange::of(&request));
+    ResponseFuture::new(learn(Arc::clone(bulkhead), limit, exchange, inner.call(request)))
+}
+
+async fn learn(bulkhead: Arc<Bulkhead>, limit: Limit, exchange: Arc<Exchange>, call: ResponseFuture) -> Outcome {
+    let inflight = bulkhead.inflight();
+    let outcome = call.await;
+    if let Some(sample) = sample(&outcome, &exchange) {
+        bulkhead.learn(sample, inflight, limit, clock::now());
+    }
+    outcome
+}
+
+/// What an outcome says about how much the destination bears: of an answer the last attempt's time, without backoff.
+fn sample(outcome: &Outcome, exchange: &Exchange) -> Option<Sample> {
+    match outcome {
+        Ok(response)
+            if matches!(response.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) =>
+        {
+            Some(Sample::Overload)
+        }
+        Ok(_) => exchange.with_attempts(|attempts| attempts.last().map(|last| Sample::Answer(last.took))),
+        Err(error) if error.kind == ErrorKind::AttemptTimeout => Some(Sample::Overload),
+        Err(_) => None,
+    }
+}
+
 /// Dropped while it waits, it leaves the queue, or passes on the place it was just given.
-async fn wait(turn: Turn, timeout: Duration, request: Request<Body>, inner: ArcService) -> Outcome {
+async fn wait((turn, limit): (Turn, Limit), timeout: Duration, request: Request<Body>, inner: ArcService) -> Outcome {
     let exchange = Arc::clone(Exchange::of(&request));
     let until = exchange.now() + timeout;
     exchange.wait();
@@ -107,10 +145,11 @@ async fn wait(turn: Turn, timeout: Duration, request: Request<Body>, inner: ArcS
         Some(total) if total <= until => (total, ErrorKind::Deadline),
         _ => (until, ErrorKind::QueueTimeout),
     };
+    let bulkhead = Arc::clone(turn.bulkhead());
     match tokio::time::timeout_at(clock::instant(at), turn).await {
         Ok(place) => {
             exchange.hold(Box::new(place));
-            inner.call(request).await
+            call(&bulkhead, limit, request, &inner).await
         }
         Err(_) if over == ErrorKind::Deadline => Err(Error::new(over)),
         Err(_) => {

@@ -118,7 +118,8 @@ fn plan(model: &Model, route: &model::Route, state: &State) -> Result<Plan, Stri
 }
 
 fn places(route: &str, policy: &Policy, by_host: bool, state: &State) -> Option<Scope> {
-    policy.limit.concurrency.map(|_| state.places(route, by_host))
+    let has_places = policy.limit.concurrency.is_some() || policy.limit.adaptive;
+    has_places.then(|| state.places(route, by_host))
 }
 
 fn meters(route: &str, policy: &Policy, state: &State) -> Option<Arc<Meters>> {

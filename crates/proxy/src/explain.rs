@@ -200,6 +200,9 @@ fn limit(plan: &Plan) -> String {
         End::Targets { .. } => "",
     };
     let mut text = match limit.concurrency {
+        places if limit.adaptive => {
+            format!("as many in flight{of_whom} as it bears, at most {}", places.unwrap_or(params::CEILING))
+        }
         Some(places) => format!("{places} in flight{of_whom}"),
         None => format!("{} in flight to each endpoint", params::CEILING),
     };

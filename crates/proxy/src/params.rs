@@ -35,7 +35,8 @@ pub fn concurrency(plan: &Plan) -> Option<(concurrency::Params, concurrency::Sco
     if matches!(plan.end, End::Redirect { .. } | End::Respond { .. }) {
         return None;
     }
-    Some((concurrency::Params { limit: limit.concurrency?, queue }, plan.places.clone()?))
+    let most = limit.concurrency.unwrap_or(CEILING);
+    Some((concurrency::Params { limit: most, adaptive: limit.adaptive, queue }, plan.places.clone()?))
 }
 
 /// Only where something is sent, and the route has a rate.

@@ -179,8 +179,9 @@ impl Check<'_> {
     fn limit(&mut self, fields: &Fields<'_>) -> Limit {
         let concurrency = fields.maybe_int("concurrency").and_then(|n| u32::try_from(n).ok());
         let queue = fields.table("queue", &QUEUE);
-        if queue.is_some() && concurrency.is_none() {
-            let message = "`queue` without `concurrency`: there is nothing to wait for";
+        let adaptive = fields.flag("adaptive");
+        if queue.is_some() && concurrency.is_none() && !adaptive {
+            let message = "`queue` without `concurrency` or `adaptive`: there is nothing to wait for";
             self.report.error("missing-key", fields.key("queue"), message, "add `concurrency`");
         }
         let queue = queue.map(|queue| Queue { size: queue.int("size"), timeout: queue.duration("timeout") });
@@ -194,7 +195,7 @@ impl Check<'_> {
             let burst = burst.and_then(|n| u32::try_from(n).ok()).unwrap_or(count);
             Rate { count, period, burst, per }
         });
-        Limit { concurrency, queue, rate, pacing: fields.flag("pacing") }
+        Limit { concurrency, adaptive, queue, rate, pacing: fields.flag("pacing") }
     }
 
     fn auth(&mut self, fields: &Fields<'_>) -> Option<Auth> {

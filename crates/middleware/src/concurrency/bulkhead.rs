@@ -1,7 +1,6 @@
 //! Places, and the line of those who wait for one.
 //!
-//! Who leaves hands the place to the first in line without freeing it in between, so nobody who comes later can take
-//! it. The limit comes with each request: lowered by a reload, it is reached as places become free. One lock covers the
+//! Who leaves hands the place to the first in line, and nobody who comes later can take it. The limit comes with each request: lowered by a reload, it is reached as places become free. One lock covers the
 //! line and each step between it and the count, so no wake-up is lost.
 
 use std::collections::VecDeque;
@@ -10,19 +9,38 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use parking_lot::Mutex;
+use policy::Tick;
+use policy::adaptive::{self, Adaptive, Sample};
 use policy::inflight::Inflight;
 use tokio::sync::oneshot;
+
+/// Where an adaptive limit begins.
+const INITIAL: u32 = 20;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Bulkhead {
     inflight: Inflight,
+    adaptive: Adaptive,
     line: Mutex<VecDeque<Waiter>>,
+}
+
+/// How many places a request knows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limit {
+    pub(super) most: u32,
+    pub(super) adaptive: bool,
+}
+
+impl Limit {
+    fn params(self) -> adaptive::Params {
+        adaptive::Params { initial: INITIAL, max: self.most }
+    }
 }
 
 #[derive(Debug)]
 struct Waiter {
-    limit: u32,
+    limit: Limit,
     hand: oneshot::Sender<Place>,
 }
 
@@ -47,10 +65,20 @@ impl Bulkhead {
         self.line.lock().iter().filter(|waiter| !waiter.hand.is_closed()).count()
     }
 
+    /// How many places there are now, for who knows `limit`.
+    pub(super) fn limit(&self, limit: Limit) -> u32 {
+        if limit.adaptive { self.adaptive.limit(&limit.params()) } else { limit.most }
+    }
+
+    /// An answer said something about how many there should be.
+    pub(super) fn learn(&self, sample: Sample, inflight: u32, limit: Limit, now: Tick) {
+        self.adaptive.record(sample, inflight, &limit.params(), now);
+    }
+
     /// Takes one of `limit` places, or one of `queue` in line.
-    pub(super) fn enter(self: &Arc<Self>, limit: u32, queue: usize) -> Entry {
+    pub(super) fn enter(self: &Arc<Self>, limit: Limit, queue: usize) -> Entry {
         let mut line = self.line.lock();
-        if line.is_empty() && self.inflight.acquire(limit) {
+        if line.is_empty() && self.inflight.acquire(self.limit(limit)) {
             return Entry::Now(Place(Some(Arc::clone(self))));
         }
         if line.len() >= queue {
@@ -62,20 +90,21 @@ impl Bulkhead {
         }
         let (hand, mine) = oneshot::channel();
         line.push_back(Waiter { limit, hand });
-        Entry::Later(Turn { _bulkhead: Arc::clone(self), mine })
+        Entry::Later(Turn { bulkhead: Arc::clone(self), mine })
     }
 
     fn leave(self: &Arc<Self>) {
         let mut line = self.line.lock();
-        while line.front().is_some_and(|next| self.inflight.get() <= next.limit)
+        self.inflight.release();
+        // As many as there are places: a limit may have been raised since the first in line came.
+        while line.front().is_some_and(|next| self.inflight.acquire(self.limit(next.limit)))
             && let Some(next) = line.pop_front()
         {
-            match next.hand.send(Place(Some(Arc::clone(self)))) {
-                Ok(()) => return,
-                Err(mut unwanted) => unwanted.0 = None,
+            if let Err(mut unwanted) = next.hand.send(Place(Some(Arc::clone(self)))) {
+                unwanted.0 = None;
+                self.inflight.release();
             }
         }
-        self.inflight.release();
     }
 }
 
@@ -93,9 +122,14 @@ impl Drop for Place {
 
 /// A turn in line: ready with a place.
 pub(super) struct Turn {
-    /// Who waits keeps it, whatever a reload does.
-    _bulkhead: Arc<Bulkhead>,
+    bulkhead: Arc<Bulkhead>,
     mine: oneshot::Receiver<Place>,
+}
+
+impl Turn {
+    pub(super) fn bulkhead(&self) -> &Arc<Bulkhead> {
+        &self.bulkhead
+    }
 }
 
 impl Future for Turn {

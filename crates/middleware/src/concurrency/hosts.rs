@@ -48,7 +48,7 @@ impl Hosts {
 mod tests {
     use http::Method;
 
-    use super::super::bulkhead::Entry;
+    use super::super::bulkhead::{Entry, Limit};
     use super::*;
     use crate::testing;
 
@@ -60,7 +60,9 @@ mod tests {
     fn an_endless_stream_of_hosts_keeps_the_map_bounded_and_those_in_use_in_it() {
         let hosts = Hosts::default();
         let busy = hosts.of(&at(0)).expect("room");
-        let Entry::Now(_place) = busy.enter(1, 0) else { unreachable!("nobody is there") };
+        let Entry::Now(_place) = busy.enter(Limit { most: 1, adaptive: false }, 0) else {
+            unreachable!("nobody is there")
+        };
         drop(busy);
 
         for index in 1..3 * MAX_HOSTS {
