@@ -38,6 +38,7 @@ const TABLES: &[&str] = &["config/src/keys.rs"];
 /// Who names a status besides the table of errors: the file, what it names, and why that is not a choice of an answer.
 const STATUSES: &[(&str, &[&str], &str)] = &[
     ("exchange/src/error.rs", &["from_u16", "INTERNAL_SERVER_ERROR"], "the one table"),
+    ("exchange/src/interim.rs", &["CONTINUE", "SWITCHING_PROTOCOLS", "from_u16"], "reads the upstream's own"),
     ("proxy/src/params.rs", &["FOUND", "OK", "from_u16"], "`redirect` and `respond`: the operator chose"),
     ("proxy/src/edge/finish.rs", &["SWITCHING_PROTOCOLS"], "relays the upstream's own 101"),
     ("proxy/src/listener/conn.rs", &["line 400", "line 408"], "a connection that has no request yet, counted there"),
@@ -47,9 +48,12 @@ const STATUSES: &[(&str, &[&str], &str)] = &[
         &["BAD_REQUEST", "FORBIDDEN", "INTERNAL_SERVER_ERROR", "OK", "SERVICE_UNAVAILABLE", "UNPROCESSABLE_ENTITY"],
         "the admin interface is a service of its own, not a proxied exchange",
     ),
-    ("upstream/src/attempt.rs", &["SWITCHING_PROTOCOLS"], "reads"),
+    ("upstream/src/attempt.rs", &["REQUEST_TIMEOUT", "SWITCHING_PROTOCOLS"], "reads"),
     ("upstream/src/attempt/flight.rs", &["SWITCHING_PROTOCOLS"], "reads"),
-    ("upstream/src/attempt/wire.rs", &["SWITCHING_PROTOCOLS"], "reads"),
+    ("upstream/src/attempt/wire.rs", &["NO_CONTENT", "SWITCHING_PROTOCOLS"], "reads"),
+    ("middleware/src/coding.rs", &["NOT_MODIFIED", "NO_CONTENT", "PARTIAL_CONTENT", "RESET_CONTENT"], "reads"),
+    ("middleware/src/compress.rs", &["NOT_MODIFIED"], "reads, and keeps the upstream's own"),
+    ("middleware/src/decompress.rs", &["NOT_MODIFIED"], "reads"),
     ("middleware/src/respond.rs", &["NOT_MODIFIED", "NO_CONTENT", "RESET_CONTENT"], "reads"),
     ("middleware/src/concurrency.rs", &["SERVICE_UNAVAILABLE", "TOO_MANY_REQUESTS"], "reads"),
     ("middleware/src/pacing/announced.rs", &["SERVICE_UNAVAILABLE", "TOO_MANY_REQUESTS"], "reads"),

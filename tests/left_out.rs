@@ -13,6 +13,11 @@ const SUITES: &[(&str, &str, &str)] = &[
         "curl, wget, git, Python, Node.js, Java and Go through the real binary",
         "those clients, a package registry",
     ),
+    (
+        "tests/peers/run",
+        "WebSocket, gRPC and server-sent events between programs by others",
+        "python3, Node.js, curl, a package registry",
+    ),
     ("benches/gate", "instructions and system calls per request", "Linux, nginx, valgrind, strace, a release build"),
     ("benches/peers/run", "CPU per request beside HAProxy, nginx and Envoy", "those proxies, wrk, ten quiet minutes"),
 ];

@@ -68,6 +68,7 @@ form!(NEW_HOST, rewritten_host, false, "a host such as `api.example.com`");
 form!(FILE, file, false, "the path of a file");
 form!(VARIABLE, variable, false, "the name of an environment variable");
 form!(USER, user, false, "a user name");
+form!(MEDIA, media, false, "a media type such as `text/*` or `application/json`");
 form!(TEXT, text, true, "text");
 
 static ADDRESS_KIND: Kind = Kind::Form(&ADDRESS);
@@ -83,6 +84,8 @@ static GRPC_KIND: Kind = Kind::Form(&GRPC);
 static EDITED_KIND: Kind = Kind::Form(&EDITED);
 static HEADER_VALUE_KIND: Kind = Kind::Form(&HEADER_VALUE);
 static HEADER_VALUES_KIND: Kind = OneOrMany(&HEADER_VALUE_KIND);
+static MEDIA_KIND: Kind = Kind::Form(&MEDIA);
+static ALGORITHM_KIND: Kind = Word(&["gzip", "br", "zstd"]);
 static ORIGIN_KIND: Kind = Kind::Form(&ORIGIN);
 static DURATION_KIND: Kind = Duration(1);
 static LISTENER_KIND: Kind = Kind::Table(&LISTENER);
@@ -192,7 +195,7 @@ pub(crate) static BALANCE: Table = table(
     )]],
 );
 
-static POLICY: [Field; 10] = [
+static POLICY: [Field; 12] = [
     field("rewrite", Kind::Table(&REWRITE), Is("{}"), "Changes to the target on its way out."),
     field("retry", OrFalse(&RETRY_KIND), Is("{}"), "Repeats what is safe to repeat."),
     field("breaker", OrFalse(&BREAKER_KIND), Is("{}"), "Stops calling what keeps failing."),
@@ -201,6 +204,13 @@ static POLICY: [Field; 10] = [
     field("auth", Kind::Table(&AUTH), Means("none"), "The credential that is sent to the upstream."),
     field("browser_origins", OneOrMany(&ORIGIN_KIND), Is("[]"), "Web pages that may use a route with `auth`."),
     field("headers", Kind::Table(&HEADERS), Is("{}"), "Header changes, both ways."),
+    field("compress", Kind::Table(&COMPRESS), Means("off"), "Compresses responses for clients that accept it."),
+    field(
+        "decompress",
+        Kind::Table(&DECOMPRESS),
+        Means("off"),
+        "Asks the upstream for compressed responses, and decodes them for clients that did not ask.",
+    ),
     field("tls", Kind::Table(&TLS), Is("{}"), "TLS towards the upstream."),
     field(
         "rewrite_location",
@@ -542,6 +552,37 @@ pub(crate) static EDIT: Table = table(
         field("set", Map(&EDITED, &HEADER_VALUE_KIND), Is("{}"), "Replaces all values of a name."),
         field("add", Map(&EDITED, &HEADER_VALUES_KIND), Is("{}"), "Appends values."),
         field("remove", OneOrMany(&EDITED_KIND), Is("[]"), "Removes all values of a name."),
+    ]],
+);
+
+pub(crate) static COMPRESS: Table = table(
+    "compress",
+    "Compresses responses for clients that accept it; never with `Cache-Control: no-transform`, a digest or a part.",
+    Some("enabled"),
+    &[&[
+        field("enabled", Bool, Is("true"), "Whether it is done."),
+        field("algorithms", OneOrMany(&ALGORITHM_KIND), Is("[gzip, br, zstd]"), "Codings that may be used."),
+        field("min_size", Size(0, 1 << 30), Is("1KiB"), "Smaller contents are left alone, if their size is known."),
+        field(
+            "types",
+            OneOrMany(&MEDIA_KIND),
+            Is(concat!(
+                "[text/*, application/json, application/*+json, application/x-ndjson, application/javascript, ",
+                "application/xml, application/*+xml, application/wasm, image/svg+xml]"
+            )),
+            "Media types, with one `*` at most; events, gRPC and other images never are.",
+        ),
+    ]],
+);
+
+pub(crate) static DECOMPRESS: Table = table(
+    "decompress",
+    "Asks the upstream for compressed responses, and decodes them for clients that did not ask.",
+    Some("enabled"),
+    &[&[
+        field("enabled", Bool, Is("true"), "Whether it is done."),
+        field("algorithms", OneOrMany(&ALGORITHM_KIND), Is("[gzip, br, zstd]"), "Codings that are asked for."),
+        field("max_size", Size(1, 1 << 40), Is("64MiB"), "Decoded bytes of one response; past it the response is cut."),
     ]],
 );
 

@@ -222,6 +222,10 @@ pub struct Policy {
     /// Lower-case origins, `https://app.example.com`.
     pub browser_origins: Vec<String>,
     pub headers: Headers,
+    /// `None`: not a response is touched.
+    pub compress: Option<Compress>,
+    /// The same.
+    pub decompress: Option<Decompress>,
     pub tls: Tls,
     /// Rewrite `Location: https://<this route's host>` back to http, and drop HSTS, on a plain http client side.
     pub rewrite_location: bool,
@@ -380,6 +384,31 @@ pub struct HeaderEdit {
     pub set: Vec<(String, String)>,
     pub add: Vec<(String, String)>,
     pub remove: Vec<String>,
+}
+
+/// Content codings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Algorithms {
+    pub gzip: bool,
+    pub br: bool,
+    pub zstd: bool,
+}
+
+/// Compression of responses towards the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compress {
+    pub algorithms: Algorithms,
+    pub min_size: usize,
+    /// Lower-case media types with one `*` at most.
+    pub types: Vec<String>,
+}
+
+/// Decoding of the upstream's responses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decompress {
+    pub algorithms: Algorithms,
+    /// Decoded bytes of one response.
+    pub max_size: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]

@@ -90,7 +90,11 @@ fn cases() -> Vec<(&'static str, Vec<Diagnostic>)> {
         ("bad value: regular expression", found("routes:\n  - match: { path: \"~(a\" }\n")),
         ("bad value: hop-by-hop header", route("headers: { request: { set: { connection: close } } }")),
         ("bad value: header value", route("headers: { request: { set: { x-a: \"a\\nb\" } } }")),
+        ("bad value: media type", route("compress: { types: text }")),
+        ("bad value: no coding", route("decompress: { algorithms: [] }")),
+        ("bad value: unknown coding", route("compress: { algorithms: [gzip, deflate] }")),
         ("bad value: address without a port", found("listen: 127.0.0.1\n")),
+        ("out of range: size", route("decompress: { max_size: 0B }")),
         ("out of range: number", route("retry: 0")),
         ("out of range: below its neighbour", route("breaker: { open: 10s, max_open: 5s }")),
         ("duplicate key", found("drain: 1s\nlog: info\ndrain: 2s\nlog: debug\n")),
@@ -121,6 +125,10 @@ fn cases() -> Vec<(&'static str, Vec<Diagnostic>)> {
             ),
         ),
         ("exclusive keys", route("respond: 204")),
+        (
+            "misplaced key of a route that sends nothing on",
+            found("routes:\n  - match: a.com\n    respond: 204\n    compress: true\n"),
+        ),
         ("misplaced key", found("default: { action: deny, retry: 2 }\n")),
         ("incomplete TLS", route("tls: { cert: /c.pem }")),
         ("incomplete TLS of a listener", front("cert: /c.pem")),
@@ -244,6 +252,17 @@ fn no_text_of_a_secret_is_ever_shown() {
             assert!(!shown.contains("hunter2"), "{secret}\n{shown}");
         }
     }
+}
+
+#[test]
+fn a_lone_carriage_return_moves_no_mask_to_another_line() {
+    let found = found(&format!("# a\r# b\n{ROUTE}retyr: 3\n    auth: {{ bearer: hunter2 }}\n"));
+
+    assert_eq!(found.iter().map(|d| (d.id, d.line)).collect::<Vec<_>>(), [("unknown-key", 6), ("literal-secret", 7)]);
+    for diagnostic in &found {
+        assert!(!diagnostic.to_string().contains("hunter2"), "{diagnostic}");
+    }
+    assert_eq!(found[0].snippet.as_ref().unwrap().text, "    retyr: 3");
 }
 
 #[test]

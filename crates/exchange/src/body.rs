@@ -5,6 +5,7 @@
 //! freed at the response head is freed while the answer still streams. hyper drops a body that said it ended
 //! without polling it again, so a drop after `is_end_stream` is a clean end.
 
+mod hold;
 mod replay;
 
 use std::fmt;
@@ -14,15 +15,17 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use policy::Tick;
 use smallvec::SmallVec;
 use tokio::time::Sleep;
 
+use self::hold::Held;
+pub use self::hold::Hold;
 pub use self::replay::Replay;
-use crate::{Error, ErrorKind, Exchange, clock};
+use crate::{Error, ErrorKind, Exchange, clock, headers};
 
 /// How a body ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +65,7 @@ struct Extra {
     guards: SmallVec<[Box<dyn Finish>; 2]>,
     idle: Option<Idle>,
     flagged: bool,
+    held: Option<Held>,
     /// The time the body was made, as long as it has neither waited nor given a frame.
     fresh: Option<Tick>,
 }
@@ -69,9 +73,12 @@ struct Extra {
 enum Kind {
     Empty,
     Full(Bytes),
-    Incoming(Incoming, Side),
+    /// The last: from HTTP/1.
+    Incoming(Incoming, Side, bool),
     Replay(replay::Cursor),
     Boxed(Pin<Box<dyn HttpBody<Data = Bytes, Error = Error> + Send>>),
+    /// Not read, and so without an end.
+    Unwanted,
 }
 
 /// Whose fault a failing body is.
@@ -102,9 +109,13 @@ impl Body {
         Kind::Full(bytes.into()).into()
     }
 
-    /// A body from a socket.
-    pub fn incoming(incoming: Incoming, side: Side) -> Self {
-        if incoming.is_end_stream() { Self::empty() } else { Kind::Incoming(incoming, side).into() }
+    /// A body from a socket that speaks `version`.
+    pub fn incoming(incoming: Incoming, side: Side, version: Version) -> Self {
+        if incoming.is_end_stream() {
+            Self::empty()
+        } else {
+            Kind::Incoming(incoming, side, version != Version::HTTP_2).into()
+        }
     }
 
     /// Any other body.
@@ -144,6 +155,26 @@ impl Body {
         self.extra().flagged = true;
     }
 
+    /// Not a byte of it is read before `hold` says so. If it never will be, it is dropped without an end: an end would
+    /// make a whole message of it for the upstream.
+    pub fn hold(&mut self, hold: Arc<Hold>) {
+        self.extra().held = Some(Held::new(hold));
+    }
+
+    /// Pending while it is held.
+    fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(extra) = &mut self.extra else { return Poll::Ready(()) };
+        let Some(held) = &mut extra.held else { return Poll::Ready(()) };
+        let is_wanted = std::task::ready!(held.poll(cx));
+        extra.held = None;
+        if !is_wanted {
+            self.finish(End::Dropped);
+            self.kind = Kind::Unwanted;
+            self.extra = None;
+        }
+        Poll::Ready(())
+    }
+
     fn poll_kind(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         match &mut self.kind {
             Kind::Empty => Poll::Ready(None),
@@ -152,16 +183,27 @@ impl Body {
                 self.kind = Kind::Empty;
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
-            Kind::Incoming(incoming, side) => match Pin::new(&mut *incoming).poll_frame(cx) {
+            Kind::Incoming(incoming, side, h1) => match Pin::new(&mut *incoming).poll_frame(cx) {
                 Poll::Ready(None)
                     if self.extra.as_ref().is_some_and(|extra| extra.flagged) && !incoming.is_end_stream() =>
                 {
                     Poll::Ready(Some(Err(Error::new(gone(*side)))))
                 }
+                Poll::Ready(Some(Ok(mut frame))) => {
+                    if let Some(trailers) = frame.trailers_mut() {
+                        // hyper took lines for trailers that hold no field: they were something else.
+                        if *h1 && trailers.is_empty() {
+                            return Poll::Ready(Some(Err(no_trailers(*side))));
+                        }
+                        headers::strip_trailers(trailers);
+                    }
+                    Poll::Ready(Some(Ok(frame)))
+                }
                 polled => polled.map_err(|error| failed(error, *side)),
             },
             Kind::Replay(cursor) => cursor.poll_frame(cx),
             Kind::Boxed(body) => body.as_mut().poll_frame(cx),
+            Kind::Unwanted => Poll::Pending,
         }
     }
 
@@ -229,6 +271,14 @@ fn failed(error: hyper::Error, side: Side) -> Error {
     Error::new(kind).with_source(error)
 }
 
+fn no_trailers(side: Side) -> Error {
+    let kind = match side {
+        Side::Client => ErrorKind::BadRequest,
+        Side::Upstream => ErrorKind::Truncated,
+    };
+    Error::new(kind).with_detail("what follows the last chunk is not a trailer section")
+}
+
 const fn gone(side: Side) -> ErrorKind {
     match side {
         Side::Client => ErrorKind::ClientGone,
@@ -247,6 +297,7 @@ impl HttpBody for Body {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let body = &mut *self;
+        std::task::ready!(body.poll_held(cx));
         match body.poll_kind(cx) {
             Poll::Pending => {
                 let Some(extra) = &mut body.extra else { return Poll::Pending };
@@ -284,9 +335,10 @@ impl HttpBody for Body {
         match &self.kind {
             Kind::Empty => true,
             Kind::Full(bytes) => bytes.is_empty(),
-            Kind::Incoming(incoming, _) => incoming.is_end_stream(),
+            Kind::Incoming(incoming, ..) => incoming.is_end_stream(),
             Kind::Replay(cursor) => cursor.is_end_stream(),
             Kind::Boxed(body) => body.is_end_stream(),
+            Kind::Unwanted => false,
         }
     }
 
@@ -294,9 +346,10 @@ impl HttpBody for Body {
         match &self.kind {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Kind::Incoming(incoming, _) => incoming.size_hint(),
+            Kind::Incoming(incoming, ..) => incoming.size_hint(),
             Kind::Replay(cursor) => cursor.size_hint(),
             Kind::Boxed(body) => body.size_hint(),
+            Kind::Unwanted => SizeHint::default(),
         }
     }
 }
@@ -330,6 +383,7 @@ impl fmt::Debug for Body {
             Kind::Incoming(..) => "Body(incoming)",
             Kind::Replay(_) => "Body(replay)",
             Kind::Boxed(_) => "Body(boxed)",
+            Kind::Unwanted => "Body(unwanted)",
         })
     }
 }

@@ -32,6 +32,7 @@ pub fn error(error: &Error) -> Verdict {
         K::Reset | K::ClosedEarly | K::Protocol | K::AttemptTimeout | K::Deadline | K::Truncated => Verdict::Bad,
         K::BadRequest
         | K::Loop
+        | K::Expectation
         | K::HeaderTooLarge
         | K::UriTooLong
         | K::ClientTimeout
@@ -52,6 +53,7 @@ pub fn error(error: &Error) -> Verdict {
         | K::ParentProxy
         | K::Draining
         | K::Fault
+        | K::Unsupported
         | K::Internal => Verdict::Unknown,
     }
 }

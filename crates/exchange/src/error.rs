@@ -38,7 +38,7 @@ pub enum Repeat {
 }
 
 macro_rules! kinds {
-    ($($kind:ident $label:literal $status:literal $proxy:literal $flag:literal $repeat:ident, $text:literal;)*) => {
+    ($($kind:ident $label:literal $status:literal $grpc:literal $proxy:literal $flag:literal $repeat:ident, $text:literal;)*) => {
         /// The closed list of reasons; see the module.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u8)]
@@ -74,6 +74,11 @@ macro_rules! kinds {
                 match self { $(Self::$kind => $text),* }
             }
 
+            /// The `grpc-status` of the same event, for a client that speaks gRPC.
+            pub const fn grpc_status(self) -> u16 {
+                match self { $(Self::$kind => $grpc),* }
+            }
+
             const fn plain_status(self) -> u16 {
                 match self { $(Self::$kind => $status),* }
             }
@@ -82,41 +87,43 @@ macro_rules! kinds {
 }
 
 kinds! {
-    BadRequest "bad_request" 400 "http_request_error" "DPE" Never, "the request is malformed";
-    Loop "loop" 508 "proxy_loop_detected" "-" Never, "the request came back to this proxy";
-    HeaderTooLarge "header_too_large" 431 "http_request_error" "DPE" Never, "the header section is too large";
-    UriTooLong "uri_too_long" 414 "http_request_error" "DPE" Never, "the request target is too long";
-    ClientTimeout "client_timeout" 408 "http_request_error" "DPE" Never, "the client was too slow";
-    Misdirected "misdirected" 421 "http_request_denied" "-" Never, "the inner host differs from the tunnel's";
-    UpgradeRefused "upgrade_refused" 400 "http_upgrade_failed" "-" Never, "this upgrade is not relayed";
-    NoRoute "no_route" 404 "destination_not_found" "NR" Never, "no route matches";
-    Unauthenticated "unauthenticated" 401 "http_request_denied" "UAEX" Never, "credentials are missing or invalid";
-    Forbidden "forbidden" 403 "http_request_denied" "UAEX" Never, "this client may not make this request";
-    DestinationBlocked "destination_blocked" 403 "destination_ip_prohibited" "UAEX" Never, "this destination is not allowed";
-    RateLimited "rate_limited" 429 "http_request_denied" "RL" Never, "the rate limit is reached";
-    Overloaded "overloaded" 503 "connection_limit_reached" "UO" Never, "too much is in flight";
-    QueueTimeout "queue_timeout" 503 "connection_limit_reached" "UO" Never, "the wait for a free place was too long";
-    TooLarge "too_large" 413 "http_request_error" "DPE" Never, "the body is too large";
-    BreakerOpen "breaker_open" 503 "destination_unavailable" "UO" Elsewhere, "the breaker of this destination is open";
-    NoHealthyEndpoint "no_healthy_endpoint" 503 "destination_unavailable" "UH" Elsewhere, "no endpoint is available";
-    Dns "dns" 502 "dns_error" "DF" Unsent, "the name does not resolve";
-    DnsTimeout "dns_timeout" 504 "dns_timeout" "DF" Unsent, "the name did not resolve in time";
-    ConnectRefused "connect_refused" 502 "connection_refused" "UF" Unsent, "the connection was refused";
-    ConnectTimeout "connect_timeout" 504 "connection_timeout" "UF" Unsent, "the connection was not made in time";
-    Tls "tls" 502 "tls_protocol_error" "UF" Unsent, "the tls handshake failed";
-    TlsCertificate "tls_certificate" 502 "tls_certificate_error" "UF" Never, "the server's certificate is not valid";
-    Reset "reset" 502 "connection_terminated" "UC" BySent, "the upstream reset the connection";
-    ClosedEarly "closed_early" 502 "connection_terminated" "UC" BySent, "the upstream closed before it answered";
-    Protocol "protocol" 502 "http_protocol_error" "UPE" BySent, "the upstream's answer is not valid http";
-    AttemptTimeout "attempt_timeout" 504 "http_response_timeout" "UT" BySent, "the upstream did not answer in time";
-    Deadline "deadline" 504 "http_response_timeout" "UT" Never, "the request's total time is used up";
-    Truncated "truncated" 502 "http_response_incomplete" "UC" Never, "the upstream's answer ended early";
-    ClientGone "client_gone" 499 "" "DC" Never, "the client went away";
-    Credential "credential" 502 "proxy_internal_error" "-" Never, "the credential for the upstream could not be had";
-    ParentProxy "parent_proxy" 502 "connection_refused" "UF" Unsent, "the parent proxy refused";
-    Draining "draining" 503 "destination_unavailable" "-" Never, "this proxy is shutting down";
-    Fault "fault" 503 "proxy_internal_response" "FI" Never, "a fault was injected on purpose";
-    Internal "internal" 500 "proxy_internal_error" "-" Never, "a bug in this proxy";
+    BadRequest "bad_request" 400 13 "http_request_error" "DPE" Never, "the request is malformed";
+    Loop "loop" 508 13 "proxy_loop_detected" "-" Never, "the request came back to this proxy";
+    Expectation "expectation" 417 13 "http_request_error" "DPE" Never, "the expectation cannot be met";
+    HeaderTooLarge "header_too_large" 431 8 "http_request_error" "DPE" Never, "the header section is too large";
+    UriTooLong "uri_too_long" 414 13 "http_request_error" "DPE" Never, "the request target is too long";
+    ClientTimeout "client_timeout" 408 1 "http_request_error" "DPE" Never, "the client was too slow";
+    Misdirected "misdirected" 421 7 "http_request_denied" "-" Never, "the inner host differs from the tunnel's";
+    UpgradeRefused "upgrade_refused" 400 13 "http_upgrade_failed" "-" Never, "this upgrade is not relayed";
+    Unsupported "unsupported" 501 12 "http_request_denied" "-" Never, "this proxy does not do that itself";
+    NoRoute "no_route" 404 12 "destination_not_found" "NR" Never, "no route matches";
+    Unauthenticated "unauthenticated" 401 16 "http_request_denied" "UAEX" Never, "credentials are missing or invalid";
+    Forbidden "forbidden" 403 7 "http_request_denied" "UAEX" Never, "this client may not make this request";
+    DestinationBlocked "destination_blocked" 403 7 "destination_ip_prohibited" "UAEX" Never, "this destination is not allowed";
+    RateLimited "rate_limited" 429 8 "http_request_denied" "RL" Never, "the rate limit is reached";
+    Overloaded "overloaded" 503 14 "connection_limit_reached" "UO" Never, "too much is in flight";
+    QueueTimeout "queue_timeout" 503 14 "connection_limit_reached" "UO" Never, "the wait for a free place was too long";
+    TooLarge "too_large" 413 8 "http_request_error" "DPE" Never, "the body is too large";
+    BreakerOpen "breaker_open" 503 14 "destination_unavailable" "UO" Elsewhere, "the breaker of this destination is open";
+    NoHealthyEndpoint "no_healthy_endpoint" 503 14 "destination_unavailable" "UH" Elsewhere, "no endpoint is available";
+    Dns "dns" 502 14 "dns_error" "DF" Unsent, "the name does not resolve";
+    DnsTimeout "dns_timeout" 504 14 "dns_timeout" "DF" Unsent, "the name did not resolve in time";
+    ConnectRefused "connect_refused" 502 14 "connection_refused" "UF" Unsent, "the connection was refused";
+    ConnectTimeout "connect_timeout" 504 14 "connection_timeout" "UF" Unsent, "the connection was not made in time";
+    Tls "tls" 502 14 "tls_protocol_error" "UF" Unsent, "the tls handshake failed";
+    TlsCertificate "tls_certificate" 502 14 "tls_certificate_error" "UF" Never, "the server's certificate is not valid";
+    Reset "reset" 502 14 "connection_terminated" "UC" BySent, "the upstream reset the connection";
+    ClosedEarly "closed_early" 502 14 "connection_terminated" "UC" BySent, "the upstream closed before it answered";
+    Protocol "protocol" 502 13 "http_protocol_error" "UPE" BySent, "the upstream's answer is not valid http";
+    AttemptTimeout "attempt_timeout" 504 4 "http_response_timeout" "UT" BySent, "the upstream did not answer in time";
+    Deadline "deadline" 504 4 "http_response_timeout" "UT" Never, "the request's total time is used up";
+    Truncated "truncated" 502 14 "http_response_incomplete" "UC" Never, "the upstream's answer ended early";
+    ClientGone "client_gone" 499 1 "" "DC" Never, "the client went away";
+    Credential "credential" 502 14 "proxy_internal_error" "-" Never, "the credential for the upstream could not be had";
+    ParentProxy "parent_proxy" 502 14 "connection_refused" "UF" Unsent, "the parent proxy refused";
+    Draining "draining" 503 14 "destination_unavailable" "-" Never, "this proxy is shutting down";
+    Fault "fault" 503 14 "proxy_internal_response" "FI" Never, "a fault was injected on purpose";
+    Internal "internal" 500 13 "proxy_internal_error" "-" Never, "a bug in this proxy";
 }
 
 impl ErrorKind {

@@ -6,16 +6,18 @@
 use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{Method, Version};
 use parking_lot::Mutex;
 use policy::Tick;
 use smallvec::SmallVec;
 
-use crate::{Authority, Body, ErrorKind};
+use crate::body::Hold;
+use crate::{Authority, Body, ErrorKind, Interim};
 
 /// By which way a request came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +57,12 @@ pub trait Connection: Send + Sync + std::fmt::Debug {
 
     /// One exchange ended.
     fn end(&self);
+
+    /// The client's body was given up before its end: what still comes of it belongs to no request.
+    fn unread(&self);
+
+    /// Writes an interim response, if it can, and only as long as the exchange has no final one.
+    fn interim(&self, head: Bytes, exchange: Weak<Exchange>);
 }
 
 /// What the edge read from the request, after it was made normal.
@@ -111,6 +119,9 @@ pub enum Upload {
     Broken = 2,
 }
 
+/// Interim responses that are passed on for one request.
+const MAX_INTERIM: u8 = 16;
+
 const NONE: u8 = u8::MAX;
 
 /// The record; see the module.
@@ -119,6 +130,9 @@ pub struct Exchange {
     /// What came in.
     pub head: Head,
     connection: Option<Arc<dyn Connection>>,
+    /// The client waits for a word before it sends its body.
+    hold: OnceLock<Arc<Hold>>,
+    interims: AtomicU8,
     deadline: AtomicU64,
     first_byte: AtomicU64,
     status: AtomicU16,
@@ -127,6 +141,9 @@ pub struct Exchange {
     retry_denied: OnceLock<&'static str>,
     breaker: AtomicU8,
     waited: AtomicBool,
+    doubtful: AtomicBool,
+    announced: AtomicBool,
+    trailers_dropped: AtomicBool,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
     attempts: Mutex<SmallVec<[Attempt; 1]>>,
@@ -142,6 +159,8 @@ impl Exchange {
         Self {
             head,
             connection,
+            hold: OnceLock::new(),
+            interims: AtomicU8::new(0),
             deadline: AtomicU64::new(u64::MAX),
             first_byte: AtomicU64::new(0),
             status: AtomicU16::new(0),
@@ -150,10 +169,50 @@ impl Exchange {
             retry_denied: OnceLock::new(),
             breaker: AtomicU8::new(NONE),
             waited: AtomicBool::new(false),
+            doubtful: AtomicBool::new(false),
+            announced: AtomicBool::new(false),
+            trailers_dropped: AtomicBool::new(false),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
             attempts: Mutex::new(SmallVec::new()),
             held: OnceLock::new(),
+        }
+    }
+
+    /// The client expects `100-continue`: its body is to be held.
+    pub fn expect(&self) {
+        // Said once, by the edge.
+        let _ = self.hold.set(Arc::default());
+    }
+
+    /// What keeps the client's body back, if it expects `100-continue`.
+    pub fn hold(&self) -> Option<&Arc<Hold>> {
+        self.hold.get()
+    }
+
+    /// The upstream sent an interim response. A 100 that the client asked for is hyper's to send, once its body is
+    /// read; any other goes on to a client of HTTP/1.1, at most [`MAX_INTERIM`] of them, whatever becomes of the attempt
+    /// it came from: it binds nobody (RFC 8297 section 2).
+    pub fn interim(self: &Arc<Self>, interim: Interim) {
+        if let Some(hold) = self.hold.get().filter(|_| interim.is_continue()) {
+            return hold.release();
+        }
+        let Some(connection) = self.connection.as_ref().filter(|_| self.head.version == Version::HTTP_11) else {
+            return;
+        };
+        if self.status() != 0 || self.interims.fetch_add(1, Relaxed) >= MAX_INTERIM {
+            self.interims.fetch_min(MAX_INTERIM, Relaxed);
+            return;
+        }
+        if let Some(head) = interim.head() {
+            connection.interim(head, Arc::downgrade(self));
+        }
+    }
+
+    /// The client's body is given up before its end.
+    pub fn unread(&self) {
+        if let Some(connection) = &self.connection {
+            connection.unread();
         }
     }
 
@@ -248,6 +307,33 @@ impl Exchange {
         }
     }
 
+    /// Notes whether the client's body is chunked and not (yet) known to have ended where a stricter reader sees its end:
+    /// hyper takes up to an empty line for trailers whatever follows the last chunk.
+    pub fn set_doubtful(&self, doubtful: bool) {
+        self.doubtful.store(doubtful, Relaxed);
+    }
+
+    /// What follows the client's body may not be what it seems.
+    pub fn is_doubtful(&self) -> bool {
+        self.doubtful.load(Relaxed)
+    }
+
+    /// Notes that the response said in its head that trailers come: only those reach a client of HTTP/1.1, if it asked.
+    pub fn set_trailers_announced(&self) {
+        self.announced.store(true, Relaxed);
+    }
+
+    /// The response's trailers came; what the client's version cannot carry is lost.
+    pub fn trailers_came(&self) {
+        let carried = self.head.version == Version::HTTP_2 || self.announced.load(Relaxed);
+        self.trailers_dropped.store(!carried, Relaxed);
+    }
+
+    /// The response had trailers that the client did not get.
+    pub fn are_trailers_dropped(&self) -> bool {
+        self.trailers_dropped.load(Relaxed)
+    }
+
     /// Notes why no (further) retry was made; the first one stays.
     pub fn set_retry_denied(&self, why: &'static str) {
         let _ = self.retry_denied.set(why);
@@ -300,7 +386,7 @@ impl Exchange {
 
     /// Keeps `permit` until the exchange is over: its answer has ended and nobody reads the client's body any more, by
     /// whichever way. One an exchange; a second one is given back at once.
-    pub fn hold(&self, permit: Box<dyn Any + Send + Sync>) {
+    pub fn keep(&self, permit: Box<dyn Any + Send + Sync>) {
         let second = self.held.set(permit).is_err();
         debug_assert!(!second, "an exchange holds one permit");
     }

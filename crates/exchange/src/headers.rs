@@ -1,7 +1,7 @@
 //! Fields that belong to one connection only (RFC 9110 section 7.6.1), and `Via`.
 
-use http::HeaderMap;
 use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, Version};
 use smallvec::SmallVec;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -34,6 +34,7 @@ impl Seen {
     const HTTP2_SETTINGS: u16 = 256;
     const VIA: u16 = 512;
     const EXPECT: u16 = 1024;
+    const CONTENT_LENGTH: u16 = 2048;
 
     const HOP_BY_HOP: [(HeaderName, u16); 9] = [
         (header::CONNECTION, Self::CONNECTION),
@@ -79,6 +80,8 @@ impl Seen {
             Self::PROXY_CONNECTION
         } else if *name == HTTP2_SETTINGS {
             Self::HTTP2_SETTINGS
+        } else if *name == header::CONTENT_LENGTH {
+            Self::CONTENT_LENGTH
         } else {
             0
         }
@@ -96,6 +99,11 @@ impl Seen {
     /// `Expect` is there.
     pub const fn expect(self) -> bool {
         self.has(Self::EXPECT)
+    }
+
+    /// `Content-Length` is there.
+    pub const fn content_length(self) -> bool {
+        self.has(Self::CONTENT_LENGTH)
     }
 
     /// `Transfer-Encoding` is there.
@@ -140,7 +148,7 @@ impl<'a> Look<'a> {
 /// `Connection` may not name fields that carry the message itself (RFC 9110 section 7.6.1 asks to ignore it there).
 pub fn strip(headers: &mut HeaderMap, seen: Seen) -> Stripped {
     let mut said = Stripped::default();
-    if seen.0 & !(Seen::VIA | Seen::EXPECT) == 0 {
+    if seen.0 & !(Seen::VIA | Seen::EXPECT | Seen::CONTENT_LENGTH) == 0 {
         return said;
     }
     let mut named: SmallVec<[HeaderName; 2]> = SmallVec::new();
@@ -178,6 +186,24 @@ pub fn strip(headers: &mut HeaderMap, seen: Seen) -> Stripped {
     said
 }
 
+/// Takes out of a trailer section what must not come this late (RFC 9110 section 6.5.1): fields that frame or route the
+/// message, that authenticate, that say what the content is, and those of the connection. Whoever merges trailers
+/// into the head would believe them.
+pub fn strip_trailers(trailers: &mut HeaderMap) {
+    let names: SmallVec<[HeaderName; 8]> = trailers.keys().filter(|name| is_for_heads(name)).cloned().collect();
+    for name in names {
+        trailers.remove(name);
+    }
+}
+
+fn is_for_heads(name: &HeaderName) -> bool {
+    use header::*;
+    Seen::bit(name) != 0
+        || [HOST, TRAILER, MAX_FORWARDS].contains(name)
+        || [AUTHORIZATION, WWW_AUTHENTICATE, COOKIE, SET_COOKIE].contains(name)
+        || [CONTENT_TYPE, CONTENT_ENCODING, CONTENT_RANGE, CACHE_CONTROL, AGE, RANGE, LOCATION].contains(name)
+}
+
 /// `Connection` is the usual `keep-alive` or `close` alone.
 fn names_nothing(headers: &HeaderMap) -> bool {
     let usual = headers.get(header::CONNECTION).is_some_and(|value| {
@@ -186,17 +212,44 @@ fn names_nothing(headers: &HeaderMap) -> bool {
     usual && headers.len() == headers.keys_len()
 }
 
-/// Appends our pseudonym to `Via` (RFC 9110 section 7.6.3).
-pub fn append_via(headers: &mut HeaderMap, via: &HeaderValue) {
-    headers.append(header::VIA, via.clone());
+/// Our member of `Via` (RFC 9110 section 7.6.3), which begins with the version a message came in.
+#[derive(Clone, Debug)]
+pub struct Via {
+    http10: HeaderValue,
+    http11: HeaderValue,
+    http2: HeaderValue,
 }
 
-/// Whether `Via` already names us: the request came back.
+impl Via {
+    /// Ours under this name.
+    ///
+    /// # Errors
+    /// The name has a byte that no field's value may have.
+    pub fn new(pseudonym: &str) -> Result<Self, header::InvalidHeaderValue> {
+        let member = |version: &str| HeaderValue::try_from(format!("{version} {pseudonym}"));
+        Ok(Self { http10: member("1.0")?, http11: member("1.1")?, http2: member("2.0")? })
+    }
+
+    /// Appends it to a message that came in `version`.
+    pub fn append(&self, headers: &mut HeaderMap, version: Version) {
+        let member = match version {
+            Version::HTTP_10 => &self.http10,
+            Version::HTTP_2 => &self.http2,
+            _ => &self.http11,
+        };
+        headers.append(header::VIA, member.clone());
+    }
+}
+
+/// Whether `Via` already names us: the request came back. By bytes: a comment that another hop wrote outside of ASCII
+/// must not hide us.
 pub fn has_passed(headers: &HeaderMap, pseudonym: &str) -> bool {
-    headers
-        .get_all(header::VIA)
-        .iter()
-        .any(|value| tokens(value).any(|hop| hop.split_ascii_whitespace().nth(1) == Some(pseudonym)))
+    headers.get_all(header::VIA).iter().any(|value| {
+        value.as_bytes().split(|byte| *byte == b',').any(|hop| {
+            let mut words = hop.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+            words.nth(1) == Some(pseudonym.as_bytes())
+        })
+    })
 }
 
 /// The comma-separated members of a value; values that are not visible ASCII have none.
@@ -284,10 +337,40 @@ mod tests {
     }
 
     #[test]
+    fn trailers_neither_frame_nor_route_nor_authenticate() {
+        let mut trailers = map(&[
+            ("transfer-encoding", "chunked"),
+            ("content-length", "1"),
+            ("host", "a"),
+            ("via", "1.1 x"),
+            ("authorization", "b"),
+            ("proxy-authorization", "b"),
+            ("set-cookie", "c=1"),
+            ("set-cookie", "d=1"),
+            ("content-type", "text/html"),
+            ("connection", "x-sum"),
+            ("x-sum", "1"),
+            ("grpc-status", "0"),
+        ]);
+
+        strip_trailers(&mut trailers);
+
+        assert_eq!(trailers, map(&[("x-sum", "1"), ("grpc-status", "0")]));
+    }
+
+    #[test]
     fn our_pseudonym_is_found_among_other_hops() {
         let headers = map(&[("via", "1.0 fred, 1.1 attache-1 (x)"), ("via", "1.1 other")]);
 
         assert!(has_passed(&headers, "attache-1"));
         assert!(!has_passed(&headers, "attache-2"));
+    }
+
+    #[test]
+    fn a_byte_outside_of_ascii_does_not_hide_our_pseudonym() {
+        let mut headers = HeaderMap::new();
+        headers.append("via", HeaderValue::from_bytes(b"1.1 attache-1, 1.1 fred (caf\xe9)").expect("value"));
+
+        assert!(has_passed(&headers, "attache-1"));
     }
 }

@@ -5,11 +5,13 @@ mod bell;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 #[cfg(unix)]
@@ -52,16 +54,27 @@ impl Io {
     /// Puts bytes back in front of what is still to be read.
     #[must_use]
     pub fn rewound(mut self, early: Bytes) -> Self {
-        debug_assert!(self.early.is_empty(), "rewound once");
-        self.early = early;
+        self.early = match (early.is_empty(), self.early.is_empty()) {
+            (true, _) => self.early,
+            (false, true) => early,
+            (false, false) => [early, self.early].concat().into(),
+        };
         self
     }
 
+    /// Closing it will be a reset, where what it runs on knows one.
+    pub fn reset_on_close(&self) {
+        if let Some(tcp) = self.tcp() {
+            // A socket that is gone already needs no reset.
+            let _ = tcp.set_zero_linger();
+        }
+    }
+
     /// The bare TCP socket, so that TLS can own it; anything else comes back unchanged.
-    pub fn into_tcp(self) -> Result<TcpStream, Self> {
+    pub fn into_tcp(self) -> Result<TcpStream, Box<Self>> {
         match self {
             Self { early, kind: Kind::Tcp(tcp), .. } if early.is_empty() => Ok(tcp),
-            other => Err(other),
+            other => Err(Box::new(other)),
         }
     }
 
@@ -218,18 +231,35 @@ fn write_joined(tcp: Pin<&mut TcpStream>, cx: &mut Context<'_>, data: &[IoSlice<
     tcp.poll_write(cx, joined.filled())
 }
 
+/// Where a dialed connection is kept for plain HTTP.
+pub trait Home: Send + Sync {
+    /// Keeps it for the next request over HTTP/1.1. One that cannot be kept is closed.
+    fn keep(self: Arc<Self>, io: Io) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+}
+
 /// A dialed connection on its way up to the edge, in the extensions of the answer to a CONNECT.
 #[derive(Clone)]
-pub struct Tunnel(std::sync::Arc<parking_lot::Mutex<Option<Io>>>);
+pub struct Tunnel {
+    io: Arc<Mutex<Option<Io>>>,
+    home: Arc<dyn Home>,
+}
 
 impl Tunnel {
     /// Wraps the connection.
-    pub fn new(io: Io) -> Self {
-        Self(std::sync::Arc::new(parking_lot::Mutex::new(Some(io))))
+    pub fn new(io: Io, home: Arc<dyn Home>) -> Self {
+        Self { io: Arc::new(Mutex::new(Some(io))), home }
     }
 
     /// Takes it out, once.
     pub fn take(&self) -> Option<Io> {
-        self.0.lock().take()
+        self.io.lock().take()
+    }
+
+    /// The inside is plain HTTP/1: its requests find the connection where they look for one.
+    pub async fn keep(&self) {
+        let io = self.take();
+        if let Some(io) = io {
+            Arc::clone(&self.home).keep(io).await;
+        }
     }
 }

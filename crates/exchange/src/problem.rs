@@ -1,5 +1,8 @@
 //! An error as a response: status, `Proxy-Status`, `Retry-After` and a body in the form the client asked for
 //! (RFC 9457 problem+json, else a short text or page).
+//!
+//! A gRPC client reads no status but its own: it gets 200 and the outcome in the one HEADERS frame, which its protocol
+//! calls trailers-only.
 
 use http::header::{self, HeaderValue};
 use http::{Method, Response};
@@ -36,6 +39,47 @@ impl Form {
 
 /// The response for `error`.
 pub fn response(error: &Error, head: &Head, form: Form) -> Response<Body> {
+    let mut response = if head.grpc { trailers_only(error, head) } else { page(error, head, form) };
+    let headers = response.headers_mut();
+    headers.insert("proxy-status", proxy_status::value(error, head.client.local));
+    if let Some(after) = error.retry_after {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(rate::seconds(after)));
+    }
+    if let Some(rate) = &error.rate {
+        headers.insert("ratelimit-policy", rate.policy_field());
+        headers.insert("ratelimit", rate.field());
+    }
+    response
+}
+
+/// gRPC over HTTP/2, "Responses".
+fn trailers_only(error: &Error, head: &Head) -> Response<Body> {
+    let detail = if head.client.local { error.detail() } else { None };
+    let detail = detail.map(|detail| format!(" ({detail})")).unwrap_or_default();
+    let message = format!("{}: {}{detail}; id {:016x}", error.kind.label(), error.kind.text(), head.id);
+    let mut response = Response::new(Body::empty());
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert("grpc-status", HeaderValue::from(error.kind.grpc_status()));
+    if let Ok(message) = HeaderValue::try_from(percent_encoded(&message)) {
+        headers.insert("grpc-message", message);
+    }
+    response
+}
+
+/// As gRPC's `Status-Message` wants it: what is not printable ASCII, and `%` itself.
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b' '..=b'~' if byte != b'%' => encoded.push(char::from(byte)),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
+fn page(error: &Error, head: &Head, form: Form) -> Response<Body> {
     let status = error.kind.status(head.door);
     let detail = if head.client.local { error.detail() } else { None };
     let reason = error.kind.label();
@@ -84,15 +128,7 @@ pub fn response(error: &Error, head: &Head, form: Form) -> Response<Body> {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    headers.insert("proxy-status", proxy_status::value(error, head.client.local));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if let Some(after) = error.retry_after {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(rate::seconds(after)));
-    }
-    if let Some(rate) = &error.rate {
-        headers.insert("ratelimit-policy", rate.policy_field());
-        headers.insert("ratelimit", rate.field());
-    }
     response
 }
 
@@ -131,6 +167,11 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_grpc_message_is_ascii_on_one_line() {
+        assert_eq!(percent_encoded("100 %\r\n\u{e9}~"), "100 %25%0D%0A%C3%A9~");
+    }
 
     #[test]
     fn a_browser_gets_a_page_and_a_program_json() {

@@ -86,7 +86,7 @@ impl Concurrency {
         let limit = Limit { most: limit, adaptive };
         match bulkhead.enter(limit, queue.map_or(0, |queue| queue.size)) {
             Entry::Now(place) => {
-                exchange.hold(Box::new(place));
+                exchange.keep(Box::new(place));
                 call(&bulkhead, limit, request, &self.inner)
             }
             Entry::Later(turn) => {
@@ -148,7 +148,7 @@ async fn wait((turn, limit): (Turn, Limit), timeout: Duration, request: Request<
     let bulkhead = Arc::clone(turn.bulkhead());
     match tokio::time::timeout_at(clock::instant(at), turn).await {
         Ok(place) => {
-            exchange.hold(Box::new(place));
+            exchange.keep(Box::new(place));
             call(&bulkhead, limit, request, &inner).await
         }
         Err(_) if over == ErrorKind::Deadline => Err(Error::new(over)),

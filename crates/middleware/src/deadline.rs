@@ -16,7 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use exchange::service::Outcome;
 use exchange::{ArcService, Body, Error, ErrorKind, Exchange, ResponseFuture, Sent, clock};
-use http::Request;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use policy::Tick;
 use tokio::time::Sleep;
@@ -54,7 +54,7 @@ impl Deadline {
         }
         match stream {
             None => self.inner.call(request),
-            Some(at) => ResponseFuture::new(within(at, self.inner.call(request))),
+            Some(at) => ResponseFuture::new(within(at, Arc::clone(exchange), self.inner.call(request))),
         }
     }
 }
@@ -65,12 +65,12 @@ fn grpc(exchange: &Arc<Exchange>, request: &Request<Body>) -> Option<Duration> {
     exchange.head.grpc.then(|| request.headers().get(grpc_timeout::NAME).and_then(grpc_timeout::parse)).flatten()
 }
 
-async fn within(at: Tick, inner: ResponseFuture) -> Outcome {
+async fn within(at: Tick, exchange: Arc<Exchange>, inner: ResponseFuture) -> Outcome {
     let outcome = tokio::time::timeout_at(clock::instant(at), inner).await.unwrap_or_else(|_| Err(expired()));
     outcome.map(|response| {
         response.map(|body| match body.is_end_stream() {
             true => body,
-            false => Body::boxed(Timed { body, at, timer: None }),
+            false => Body::boxed(Timed { body, at, exchange, timer: None }),
         })
     })
 }
@@ -80,10 +80,19 @@ fn expired() -> Error {
 }
 
 /// A body that fails at a point in time; its timer is made at the first wait.
+///
+/// The client keeps the same time, and whoever is first must tell it the same: trailers with the status, since a reset
+/// stream would be an internal error. HTTP/1 sends no trailers that were not announced, so there it is a cut.
 struct Timed {
     body: Body,
     at: Tick,
+    exchange: Arc<Exchange>,
     timer: Option<Pin<Box<Sleep>>>,
+}
+
+fn deadline_exceeded() -> HeaderMap {
+    let fields = [("grpc-status", "4"), ("grpc-message", ErrorKind::Deadline.label())];
+    fields.into_iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
 }
 
 impl HttpBody for Timed {
@@ -99,7 +108,11 @@ impl HttpBody for Timed {
         let timer = this.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(clock::instant(at))));
         std::task::ready!(timer.as_mut().poll(cx));
         this.body = Body::empty();
-        Poll::Ready(Some(Err(expired())))
+        if this.exchange.head.version != Version::HTTP_2 {
+            return Poll::Ready(Some(Err(expired())));
+        }
+        this.exchange.set_reason(ErrorKind::Deadline);
+        Poll::Ready(Some(Ok(Frame::trailers(deadline_exceeded()))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -114,7 +127,7 @@ impl HttpBody for Timed {
 #[cfg(test)]
 mod tests {
     use futures_util::{FutureExt, StreamExt, stream};
-    use http::{HeaderValue, Method};
+    use http::Method;
     use http_body_util::{BodyExt, StreamBody};
 
     use super::*;
@@ -182,7 +195,27 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_grpc_timeout_covers_the_body() {
+    async fn a_grpc_timeout_covers_the_body_and_is_told_in_trailers() {
+        let service = Bottom::default().then(|| Ok(stalling())).under(layer(Params::default()));
+        let mut request = request_with(Method::POST, "http://a.test/x", |head| {
+            head.grpc = true;
+            head.version = Version::HTTP_2;
+        });
+        request.headers_mut().insert(grpc_timeout::NAME, HeaderValue::from_static("500m"));
+        let exchange = record(&request);
+
+        let mut body = service.call(request).await.expect("a response").into_body();
+        body.frame().await.expect("a frame").expect("data");
+        let trailers = body.frame().await.expect("a frame").expect("no failure").into_trailers().expect("trailers");
+
+        assert_eq!(trailers.get("grpc-status").expect("a status"), "4");
+        assert_eq!(exchange.reason(), Some(ErrorKind::Deadline));
+        assert!(body.is_end_stream());
+        assert!(body.frame().await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_grpc_timeout_cuts_the_body_for_a_client_that_gets_no_trailers() {
         let service = Bottom::default().then(|| Ok(stalling())).under(layer(Params::default()));
         let request = call("500m");
         let exchange = record(&request);

@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use exchange::headers::append_via;
+use exchange::headers::Via;
 use exchange::service::Outcome;
 use exchange::{ArcService, Authority, Body, Door, Exchange, Host, ResponseFuture, clock};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -27,7 +27,7 @@ pub struct Params {
     /// On the way to the client.
     pub response: Edit,
     /// Our own member of `Via`.
-    pub via: Option<HeaderValue>,
+    pub via: Option<Arc<Via>>,
     /// Lead redirects to the same host back to plain HTTP for clients that use that.
     pub rewrite_location: bool,
 }
@@ -74,12 +74,14 @@ struct Headers {
 
 impl Headers {
     fn handle(&self, mut request: Request<Body>) -> ResponseFuture {
-        if Exchange::of(&request).head.grpc {
+        let head = &Exchange::of(&request).head;
+        let (grpc, version) = (head.grpc, head.version);
+        if grpc {
             pass_on_timeout(&mut request);
         }
         self.params.request.apply(request.headers_mut());
         if let Some(via) = &self.params.via {
-            append_via(request.headers_mut(), via);
+            via.append(request.headers_mut(), version);
         }
         let downgraded = if self.params.rewrite_location { Downgraded::of(&request) } else { None };
         let future = self.inner.call(request);
@@ -206,7 +208,7 @@ mod tests {
             fill(response.headers_mut());
             Ok(response)
         });
-        let via = HeaderValue::from_static("1.1 attache-1");
+        let via = Arc::new(Via::new("attache-1").expect("a name"));
         let service =
             bottom.under(layer(Params { request: edit(), response: edit(), via: Some(via), ..Params::default() }));
         let mut request = get("http://a.test/");

@@ -3,9 +3,11 @@
 //! No layer names another. They meet in the stack, and through what the `Exchange` records.
 
 pub mod browser;
+pub mod compress;
 pub mod concurrency;
 pub mod credentials;
 pub mod deadline;
+pub mod decompress;
 pub mod headers;
 pub mod observe;
 pub mod pacing;
@@ -15,6 +17,9 @@ pub mod respond;
 pub mod retry;
 pub mod target;
 
+mod coding;
 mod grpc_timeout;
 #[cfg(test)]
 mod testing;
+
+pub use coding::Algorithms;

@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use exchange::{Body, End, ErrorKind, Exchange, Finish, clock};
-use http::Response;
+use http::{HeaderMap, Response};
 use policy::Tick;
 use telemetry::Observer;
 
@@ -51,6 +51,12 @@ impl Watch {
 impl Finish for Watch {
     fn data(&mut self, bytes: usize) {
         self.exchange.add_bytes_out(bytes);
+    }
+
+    fn trailers(&mut self, trailers: &HeaderMap) {
+        if !trailers.is_empty() {
+            self.exchange.trailers_came();
+        }
     }
 
     fn finish(mut self: Box<Self>, end: End, now: Tick) {

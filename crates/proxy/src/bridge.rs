@@ -1,7 +1,10 @@
 //! Carries bytes both ways between an upgraded client and its upstream until both directions ended.
 //!
-//! Half-close passes through. A bridge in which no byte moved for the idle time ends. What the exchange owes
-//! (leases, permits, the log line) rides along in the body and is released at the end.
+//! Half-close passes through, and so does a reset: whoever reads until the end must not take a cut for one. A bridge
+//! in which no byte moved for the idle time ends. What the exchange owes (leases, permits, the log line) rides along
+//! in the body and is released at the end.
+//!
+//! A stream of HTTP/2 cannot be reset through hyper's upgrade: there a reset becomes END_STREAM.
 
 use std::io;
 use std::pin::Pin;
@@ -10,10 +13,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use exchange::{Body, Exchange, Io};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
 use telemetry::metrics::{Direction, Tunnel};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::listener::drain::{Drain, Mode};
+use crate::listener::io::Timed;
 
 /// For each direction.
 const BUFFER: usize = 64 * 1024;
@@ -40,12 +46,29 @@ impl Bridge {
         let Self { mut client, upstream, exchange, open, owed, idle } = self;
         let mut upstream = Counted { io: upstream, exchange: Arc::clone(&exchange), open };
         tokio::select! {
-            // How it ended is the two peers' affair: both see it on their own connection.
-            _ = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER) => {}
+            ended = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER) => {
+                // TLS that ends without saying so is no reset: most servers do.
+                if ended.is_err_and(|error| error.kind() != io::ErrorKind::UnexpectedEof) {
+                    client.reset_on_close();
+                    upstream.io.reset_on_close();
+                }
+            }
             () = idled(&exchange, idle) => tracing::debug!(id = exchange.head.id, "tunnel idle"),
             () = drain.reached(Mode::Stopping) => {}
         }
         drop(owed);
+    }
+}
+
+/// What hyper gave up, without hyper where that is possible: its socket, and what was read of it too early.
+pub fn taken(upgraded: Upgraded) -> Io {
+    let upgraded = match upgraded.downcast::<TokioIo<Timed>>() {
+        Ok(parts) => return parts.io.into_inner().into_inner().rewound(parts.read_buf),
+        Err(upgraded) => upgraded,
+    };
+    match upgraded.downcast::<TokioIo<Io>>() {
+        Ok(parts) => parts.io.into_inner().rewound(parts.read_buf),
+        Err(upgraded) => upgraded.into(),
     }
 }
 

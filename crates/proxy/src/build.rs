@@ -6,8 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use config::Model;
 use config::model::{self, Action, Auth, Policy, Scheme, Url};
+use exchange::headers::Via;
 use exchange::{Authority, Host};
-use http::{HeaderName, HeaderValue, header, uri};
+use http::{HeaderName, header, uri};
 use middleware::concurrency::Scope;
 use middleware::pacing::Paces;
 use middleware::rate_limit::Meters;
@@ -50,7 +51,7 @@ pub fn snapshot(model: Model, generation: u64, ground: &Ground<'_>) -> Result<Sn
     }
     let default =
         tls(&model.default.policy, ground.state).map_err(|error| wrong.push(format!("default: {error}").into()));
-    let via = HeaderValue::try_from(format!("1.1 {}", ground.pseudonym));
+    let via = Via::new(ground.pseudonym);
     match (table, default, via) {
         (Ok(table), Ok(tls), Ok(via)) if wrong.is_empty() => Ok(Snapshot {
             generation,
@@ -71,7 +72,7 @@ pub fn snapshot(model: Model, generation: u64, ground: &Ground<'_>) -> Result<Sn
             own: ground.own.to_vec(),
             own_authority: own_authority(ground.own),
             pseudonym: Arc::clone(ground.pseudonym),
-            via,
+            via: Arc::new(via),
             model,
         }),
         _ => Err(wrong),

@@ -1,7 +1,9 @@
 //! Where a request enters and where every outcome leaves: the only place that turns an `Error` into a response.
 
 mod connect;
+mod extended;
 mod finish;
+mod hops;
 mod normal;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,9 +13,9 @@ use std::task::{Context, Poll};
 
 use exchange::body::Side;
 use exchange::exchange::Upload;
+use exchange::headers::Via;
+use exchange::service::Outcome;
 use exchange::{Body, Door, Error, ErrorKind, Exchange, Head, ResponseFuture, clock};
-use futures_util::FutureExt;
-use futures_util::future::CatchUnwind;
 use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
@@ -33,12 +35,15 @@ struct Inner {
     entry: Entry,
     pulse: Arc<Pulse>,
     known: normal::Known,
+    /// The same in every snapshot.
+    via: Arc<Via>,
 }
 
 impl Edge {
     /// The edge of a connection.
     pub fn new(worker: Arc<Worker>, entry: Entry, pulse: Arc<Pulse>) -> Self {
-        Self(Arc::new(Inner { worker, entry, pulse, known: normal::Known::default() }))
+        let via = Arc::clone(&worker.site().snapshot().via);
+        Self(Arc::new(Inner { worker, entry, pulse, known: normal::Known::default(), via }))
     }
 
     fn enter(&self, request: Request<Incoming>) -> Stage {
@@ -51,9 +56,13 @@ impl Edge {
         let (mut parts, incoming) = request.into_parts();
         let on_upgrade = upgrade.then(|| parts.extensions.remove::<OnUpgrade>()).flatten();
         let id = worker.context().random.with(|rng| rng.u64(..));
-        let from = normal::From { entry, site, known: &self.0.known };
-        let Normal { head, accept, refused, named } = normal::of(&mut parts, &incoming, &from, id, now);
+        let from = normal::From { entry, site, known: &self.0.known, random: &worker.context().random };
+        let Normal { head, accept, refused, named, last, handshake, expects } =
+            normal::of(&mut parts, &incoming, &from, id, now);
         let exchange = Arc::new(Exchange::new(head, Some(Arc::clone(pulse) as _)));
+        if expects {
+            exchange.expect();
+        }
         let found = match refused {
             Some(error) => Err(error),
             None => find(site, &exchange.head, &parts.headers, named),
@@ -65,16 +74,21 @@ impl Edge {
         };
         let watch = stack.watch(Arc::clone(&exchange));
         let tunnel_idle = stack.tunnel_idle;
-        let leave = finish::Leave { edge: self.clone(), exchange, accept, on_upgrade, watch, tunnel_idle };
+        let leave = finish::Leave { edge: self.clone(), exchange, accept, on_upgrade, handshake, watch, tunnel_idle };
         match found {
             Err(error) => Stage::Over(Some(leave.refused(error))),
+            Ok(_) if last => {
+                let mut response = hops::options();
+                leave.answered(&mut response);
+                Stage::Over(Some(response))
+            }
             Ok(_) if leave.exchange.head.door == Door::Connect => {
                 Stage::Connect(ResponseFuture::new(connect::serve(leave, Arc::clone(site), request)))
             }
             Ok(stack) => {
                 // Called here rather than in the future: a request in it would be copied with it.
                 match catch_unwind(AssertUnwindSafe(|| stack.service.call(request))) {
-                    Ok(answering) => Stage::Below(Some(leave), AssertUnwindSafe(answering).catch_unwind()),
+                    Ok(answering) => Stage::Below(Some(leave), answering),
                     Err(_) => Stage::Over(Some(leave.refused(panicked()))),
                 }
             }
@@ -91,7 +105,9 @@ enum Stage {
     /// A tunnel is being made.
     Connect(ResponseFuture),
     /// In the stack.
-    Below(Option<finish::Leave>, CatchUnwind<AssertUnwindSafe<ResponseFuture>>),
+    Below(Option<finish::Leave>, ResponseFuture),
+    /// Interim responses go first. Boxed: it is rare, and large.
+    Behind(Option<Box<(finish::Leave, Poll<Outcome>)>>),
 }
 
 impl Future for Passage {
@@ -105,16 +121,38 @@ impl Future for Passage {
             },
             Stage::Connect(serving) => Pin::new(serving).poll(cx),
             Stage::Below(leave, answering) => {
-                let outcome = std::task::ready!(Pin::new(answering).poll(cx));
+                // An outcome is large: on the usual way it is changed in its place.
+                let mut outcome = Poll::Pending;
+                let polled = catch_unwind(AssertUnwindSafe(|| outcome = Pin::new(answering).poll(cx)));
+                if polled.is_err() {
+                    outcome = Poll::Ready(Err(panicked()));
+                }
+                let Poll::Ready(result) = &mut outcome else { return Poll::Pending };
                 let Some(leave) = leave.take() else { return Poll::Pending };
-                Poll::Ready(Ok(match outcome {
-                    Ok(Ok(response)) => leave.answered(response),
-                    Ok(Err(error)) => leave.refused(error),
-                    Err(_) => leave.refused(panicked()),
-                }))
+                if leave.is_behind() {
+                    self.0 = behind(leave, outcome);
+                    return Poll::Pending;
+                }
+                leave.over(result);
+                outcome
             }
+            Stage::Behind(over) => match over.take_if(|over| !over.0.is_behind()) {
+                Some(over) => {
+                    let (leave, mut outcome) = *over;
+                    if let Poll::Ready(result) = &mut outcome {
+                        leave.over(result);
+                    }
+                    outcome
+                }
+                None => Poll::Pending,
+            },
         }
     }
+}
+
+#[cold]
+fn behind(leave: finish::Leave, outcome: Poll<Outcome>) -> Stage {
+    Stage::Behind(Some(Box::new((leave, outcome))))
 }
 
 fn panicked() -> Error {
@@ -143,14 +181,19 @@ fn find(site: &Site, head: &Head, headers: &HeaderMap, named: Option<usize>) -> 
 
 /// The request body, watched: how far it is, how many bytes, and a limit on silence.
 fn body(incoming: Incoming, exchange: &Arc<Exchange>, worker: &Worker) -> Body {
-    let mut body = Body::incoming(incoming, Side::Client).with_record(Arc::clone(exchange));
+    let mut body = Body::incoming(incoming, Side::Client, exchange.head.version).with_record(Arc::clone(exchange));
     if !http_body::Body::is_end_stream(&body) {
         exchange.set_upload(Upload::Running);
         if exchange.head.version == http::Version::HTTP_2 {
             body.set_flagged();
+        } else if http_body::Body::size_hint(&body).exact().is_none() {
+            exchange.set_doubtful(true);
         }
         body.set_idle(worker.limits().body_idle, Side::Client, exchange.head.started);
-        body.attach(Box::new(finish::Uploading(Arc::clone(exchange))));
+        body.attach(Box::new(finish::Uploading::new(Arc::clone(exchange))));
+        if let Some(hold) = exchange.hold() {
+            body.hold(Arc::clone(hold));
+        }
     }
     body
 }

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use config::model::{self, HeaderEdit, Policy};
 use exchange::{ArcService, Load};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
-use middleware::{browser, concurrency, deadline, headers, pacing, rate_limit, redirect, respond, retry, target};
+use middleware::{
+    Algorithms, browser, compress, concurrency, deadline, decompress, headers, pacing, rate_limit, redirect, respond,
+    retry, target,
+};
 use policy::backoff::Backoff;
 use policy::{breaker, budget};
 
@@ -65,6 +68,24 @@ pub fn pacing(plan: &Plan, target: Option<&Target>) -> Option<pacing::Scope> {
             pacing::Scope::One(paces.named(names.first().copied().unwrap_or_default()))
         }
     })
+}
+
+pub fn compress(policy: &Policy) -> Option<compress::Params> {
+    policy.compress.as_ref().map(|from| compress::Params {
+        algorithms: algorithms(from.algorithms),
+        min_size: from.min_size as u64,
+        types: from.types.clone(),
+    })
+}
+
+pub fn decompress(policy: &Policy) -> Option<decompress::Params> {
+    policy
+        .decompress
+        .map(|from| decompress::Params { algorithms: algorithms(from.algorithms), max_size: from.max_size as u64 })
+}
+
+fn algorithms(from: model::Algorithms) -> Algorithms {
+    Algorithms { gzip: from.gzip, br: from.br, zstd: from.zstd }
 }
 
 pub fn retry(plan: &Plan, worker: &Arc<Worker>) -> Option<(retry::Params, retry::State)> {
@@ -170,7 +191,7 @@ pub fn headers(plan: &Plan, snapshot: &Snapshot) -> headers::Params {
     headers::Params {
         request: edit(&policy.headers.request),
         response: edit(&policy.headers.response),
-        via: Some(snapshot.via.clone()),
+        via: Some(Arc::clone(&snapshot.via)),
         rewrite_location: policy.rewrite_location,
     }
 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use config::Model;
 use config::model::{Balance, Policy};
 use exchange::Authority;
+use exchange::headers::Via;
+use http::HeaderName;
 use http::uri;
-use http::{HeaderName, HeaderValue};
 use middleware::concurrency::Scope;
 use middleware::credentials::Secret;
 use middleware::pacing::Paces;
@@ -38,8 +39,8 @@ pub struct Snapshot {
     pub own_authority: Authority,
     /// Ours in `Via`.
     pub pseudonym: Arc<str>,
-    /// `1.1 <pseudonym>`.
-    pub via: HeaderValue,
+    /// The member of `Via` with it.
+    pub via: Arc<Via>,
 }
 
 /// One route, built.

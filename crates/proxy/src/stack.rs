@@ -6,7 +6,8 @@ use std::time::Duration;
 use exchange::{ArcService, Authority, Exchange, Load, Random};
 use middleware::observe::Watch;
 use middleware::{
-    browser, concurrency, credentials, deadline, headers, pacing, rate_limit, redirect, respond, retry, target,
+    browser, compress, concurrency, credentials, deadline, decompress, headers, pacing, rate_limit, redirect, respond,
+    retry, target,
 };
 use telemetry::Observer;
 use tower::Layer;
@@ -50,6 +51,8 @@ pub fn build(plan: &Plan, snapshot: &Snapshot, worker: &Arc<Worker>) -> Stack {
         route.push("rate_limit", params::rate_limit(plan).map(|(params, meters)| rate_limit::layer(params, meters))); // no more than so many in a time
     let concurrency =
         route.push("concurrency", params::concurrency(plan).map(|(params, scope)| concurrency::layer(params, scope))); // a place, or a bounded wait for one
+    let compress = route.push("compress", params::compress(policy).map(compress::layer)); // towards the client, as it accepts
+    let decompress = route.push("decompress", params::decompress(policy).map(decompress::layer)); // asked of the upstream for a client that did not
     let retry = route.push("retry", params::retry(plan, worker).map(|(params, state)| retry::layer(params, state))); // attempts, under a budget
     let end = match &plan.end {
         End::Redirect { status, location } => {
@@ -87,8 +90,11 @@ pub fn build(plan: &Plan, snapshot: &Snapshot, worker: &Arc<Worker>) -> Stack {
             )
         }
     };
-    let service =
-        [deadline, browser, rate, concurrency, retry].into_iter().rev().flatten().fold(end, |inner, wrap| wrap(inner));
+    let service = [deadline, browser, rate, concurrency, compress, decompress, retry]
+        .into_iter()
+        .rev()
+        .flatten()
+        .fold(end, |inner, wrap| wrap(inner));
     let observer = Arc::new(worker.observer(&plan.name));
     let tunnel_idle = policy.timeout.tunnel_idle;
     Stack { name: Arc::clone(&plan.name), layers: route.names, service, tunnel_idle, observer }

@@ -99,6 +99,15 @@ impl Certs {
         path.display().to_string()
     }
 
+    /// The first bytes of a TLS client that asks for `name`.
+    pub fn hello(&self, name: &str) -> Vec<u8> {
+        let name = name.to_owned().try_into().expect("a name");
+        let mut client = rustls::ClientConnection::new(self.client(&[]), name).expect("a client");
+        let mut bytes = Vec::new();
+        client.write_tls(&mut bytes).expect("written");
+        bytes
+    }
+
     /// A client that trusts the root.
     pub fn client(&self, alpn: &[&str]) -> Arc<ClientConfig> {
         self.client_with(alpn, None, rustls::DEFAULT_VERSIONS)

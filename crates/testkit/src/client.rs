@@ -122,6 +122,11 @@ impl Client {
         self.wire.io.shutdown().await.expect("half-closed");
     }
 
+    /// The connection itself, with what was read too early.
+    pub fn into_wire(self) -> Wire {
+        self.wire
+    }
+
     /// Leaves with a reset.
     pub fn reset(self) {
         self.wire.io.reset_on_close();

@@ -12,11 +12,13 @@ pub mod inside;
 pub mod load;
 pub mod metrics;
 pub mod nowhere;
+pub mod oracle;
 pub mod origin;
 pub mod port;
 pub mod proxy;
 pub mod upstream;
 pub mod wait;
+pub mod websocket;
 pub mod wire;
 
 pub use certs::Certs;
@@ -28,3 +30,4 @@ pub use port::{BlackHole, Port};
 pub use proxy::Proxy;
 pub use upstream::{Reply, Seen, Upstream};
 pub use wait::{Gate, PATIENCE, eventually, within};
+pub use websocket::proof as websocket_proof;

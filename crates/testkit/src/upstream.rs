@@ -79,7 +79,11 @@ enum Speech {
         handler: Arc<Handler>,
         early: bool,
     },
-    Http2(Arc<Handler>),
+    /// `early`: answers before it reads the body, of which it reads nothing.
+    Http2 {
+        handler: Arc<Handler>,
+        early: bool,
+    },
     Http2Echo,
     /// Whatever ALPN says.
     Agreed(Arc<Handler>),
@@ -147,7 +151,12 @@ impl Upstream {
 
     /// HTTP/2 in the clear.
     pub async fn h2c(handler: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
-        Self::begin(fresh().await, None, Speech::Http2(Arc::new(handler)))
+        Self::begin(fresh().await, None, Speech::Http2 { handler: Arc::new(handler), early: false })
+    }
+
+    /// HTTP/2 in the clear that answers before it has read the body, and reads none of it.
+    pub async fn h2c_early(handler: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
+        Self::begin(fresh().await, None, Speech::Http2 { handler: Arc::new(handler), early: true })
     }
 
     /// HTTP/2 in the clear: every byte of a request comes back at once, then `grpc-status: 0`.
@@ -165,6 +174,15 @@ impl Upstream {
         speech: impl Fn(usize, Wire) -> F + Send + Sync + 'static,
     ) -> Self {
         Self::begin(fresh().await, None, Speech::Raw(Arc::new(move |number, wire| Box::pin(speech(number, wire)))))
+    }
+
+    /// Anything, over TLS.
+    pub async fn raw_tls<F: Future<Output = ()> + Send + 'static>(
+        config: Arc<ServerConfig>,
+        speech: impl Fn(usize, Wire) -> F + Send + Sync + 'static,
+    ) -> Self {
+        let speech = Speech::Raw(Arc::new(move |number, wire| Box::pin(speech(number, wire))));
+        Self::begin(fresh().await, Some(config), speech)
     }
 
     /// Answers every request with 200 and this body.
@@ -272,9 +290,9 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, speech: Speech,
 
 async fn speak<S: Stream + 'static>(io: S, is_h2: bool, number: usize, speech: Speech, book: &Book) {
     match speech {
-        Speech::Http2(handler) => h2::serve(io, number, &handler, book).await,
+        Speech::Http2 { handler, early } => h2::serve(io, number, &handler, early, book).await,
         Speech::Http2Echo => h2::echo(io).await,
-        Speech::Agreed(handler) if is_h2 => h2::serve(io, number, &handler, book).await,
+        Speech::Agreed(handler) if is_h2 => h2::serve(io, number, &handler, false, book).await,
         Speech::Agreed(handler) => h1::serve(Wire::new(io), number, &*handler, false, book).await,
         Speech::Http1 { handler, early } => h1::serve(Wire::new(io), number, &*handler, early, book).await,
         Speech::Raw(raw) => raw(number, Wire::new(io)).await,

@@ -20,19 +20,17 @@ use std::time::Duration;
 use exchange::body::Side;
 use exchange::io::Tunnel;
 use exchange::{Body, Error, ErrorKind, ResponseFuture, Sent, clock};
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
 use policy::Tick;
 use policy::breaker::Admission;
 
 pub(crate) use self::flight::Flight;
 use self::limit::Limit;
-use self::riding::Riding;
 use crate::connect::Flavour;
 use crate::endpoint::Endpoint;
-use crate::pool::{Lease, Sending, Want};
+use crate::pool::{Lease, Received, Sender, Want};
 use crate::upstream::Params;
 
 /// Stale connections that may be met before a fresh one is dialed.
@@ -85,9 +83,12 @@ pub(crate) fn perform(mut flight: Flight, mut request: Request<Body>) -> Respons
     let want = want(&flight);
     let uploaded = flight::watch_upload(request.body_mut());
     match flight.pool().idle_one(want, flight.started()) {
-        Some(lease) => {
-            let wire = hand_over(&mut flight, lease, request);
-            ResponseFuture::new(Riding::new(flight, wire, uploaded, want))
+        Some(mut lease) => {
+            prepare(&mut flight, &lease, &mut request);
+            match lease.sender() {
+                Sender::H1(sender) => riding::go(sender.try_send_request(request), flight, lease, uploaded, want),
+                Sender::H2(sender) => riding::go(sender.try_send_request(request), flight, lease, uploaded, want),
+            }
         }
         None => ResponseFuture::new(bounded(flight, async move |flight: &mut Flight| {
             dial(flight, want, request, uploaded, 0).await
@@ -128,12 +129,6 @@ struct Answer {
     now: Tick,
 }
 
-/// A request on its way.
-struct OnWire {
-    lease: Lease,
-    sending: Sending,
-}
-
 /// Why there is no answer.
 enum Unsent {
     /// The connection was stale; the request is as it was.
@@ -145,33 +140,41 @@ enum Unsent {
 fn want(flight: &Flight) -> Want {
     let head = &flight.exchange().head;
     Want {
-        h2: head.version == http::Version::HTTP_2,
+        h2: head.version == Version::HTTP_2,
         grpc: head.grpc,
         upgrade: head.upgrade,
         within: flight.connect_timeout(),
     }
 }
 
-/// Gives the request the form of the connection and sends it.
-fn hand_over(flight: &mut Flight, mut lease: Lease, mut request: Request<Body>) -> OnWire {
-    wire::dress(&mut request, lease.is_h2(), flight.pool().destination().tls.is_some());
+/// Gives the request the form of the connection it goes onto now.
+fn prepare(flight: &mut Flight, lease: &Lease, request: &mut Request<Body>) {
+    wire::dress(request, lease.is_h2(), flight.pool().destination().tls.is_some());
     flight.sending(lease.reused);
-    let sending = lease.send(request);
-    OnWire { lease, sending }
+    lease.listen(flight.exchange());
 }
 
 /// What came back, as an answer.
 fn received(
-    answer: Result<Response<Incoming>, TrySendError<Request<Body>>>,
-    lease: Lease,
+    answer: Received,
+    mut lease: Lease,
     flight: &Flight,
     uploaded: Option<Arc<AtomicBool>>,
 ) -> Result<Answer, Unsent> {
     match answer {
+        Ok(response) if uploaded.is_none() && is_stray(&response, &lease, flight) => {
+            let error = Error::new(ErrorKind::ClosedEarly).with_sent(Sent::Maybe);
+            Err(Unsent::Failed(
+                error.with_detail("the connection's idle time was over: 408 before the request was there"),
+            ))
+        }
         Ok(response) => {
             let now = clock::now();
             let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-            let mut response = response.map(|body| Body::incoming(body, Side::Upstream));
+            let version = response.version();
+            // To such a peer hyper would speak HTTP/1.0 from now on, and drop a body of unknown length.
+            lease.last = version == Version::HTTP_10;
+            let mut response = response.map(|body| Body::incoming(body, Side::Upstream, version));
             wire::undress(&mut response).map_err(Unsent::Failed)?;
             if !response.body().is_end_stream() {
                 if lease.is_h2() && uploaded.as_ref().is_none_or(|done| done.load(Relaxed)) {
@@ -195,6 +198,16 @@ fn received(
     }
 }
 
+/// A 408 for a request that was written at once answers the idle time before it: it was on its way when the request
+/// was, and says that the connection closes (RFC 9110 section 15.5.9). What was acted on is not known, so it is an error
+/// only where that does not matter; the answer of a request with a body is the client's.
+fn is_stray(response: &Response<Incoming>, lease: &Lease, flight: &Flight) -> bool {
+    response.status() == StatusCode::REQUEST_TIMEOUT
+        && lease.reused
+        && !lease.is_h2()
+        && flight.exchange().head.method.is_idempotent()
+}
+
 /// The way without an idle connection, or after one that was stale.
 async fn dial(
     flight: &mut Flight,
@@ -205,13 +218,17 @@ async fn dial(
 ) -> Result<Answer, Error> {
     loop {
         let now = if stale == 0 { flight.started() } else { clock::now() };
-        let lease = if stale < MAX_STALE {
+        let mut lease = if stale < MAX_STALE {
             flight.pool().lease(want, now).await?
         } else {
             flight.pool().lease_fresh(want, now).await?
         };
-        let OnWire { lease, sending } = hand_over(flight, lease, request);
-        match received(sending.await, lease, flight, uploaded.clone()) {
+        prepare(flight, &lease, &mut request);
+        let answer = match lease.sender() {
+            Sender::H1(sender) => sender.try_send_request(request).await,
+            Sender::H2(sender) => sender.try_send_request(request).await,
+        };
+        match received(answer, lease, flight, uploaded.clone()) {
             Ok(answer) => return Ok(answer),
             Err(Unsent::Failed(error)) => return Err(error),
             Err(Unsent::Stale(_)) if stale > MAX_STALE => {
@@ -230,6 +247,6 @@ async fn dial(
 async fn tunnel(flight: &mut Flight) -> Result<Answer, Error> {
     let io = flight.pool().connect(Flavour::H1, flight.connect_timeout()).await?.io;
     let mut response = Response::new(Body::empty());
-    response.extensions_mut().insert(Tunnel::new(io));
+    response.extensions_mut().insert(Tunnel::new(io, Arc::clone(flight.pool()) as _));
     Ok(Answer { response, lease: None, uploaded: None, now: clock::now() })
 }

@@ -5,20 +5,23 @@
 //! said which it is, one dial is in flight and the others wait for its answer. The lock is this worker's alone
 //! and never held across an await.
 
+mod ear;
 mod h1;
 mod h2;
 mod lease;
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::time::Duration;
 
-use exchange::{Error, ErrorKind};
+use exchange::io::Home;
+use exchange::{Error, ErrorKind, Io, clock};
 use policy::Tick;
 use policy::inflight::Inflight;
 
 pub use self::lease::Lease;
-pub(crate) use self::lease::Sending;
+pub(crate) use self::lease::{Received, Sender};
 use crate::connect::{Alpn, Connected, Destination, Flavour};
 use crate::endpoint::{Context, Key, Protocol, State};
 
@@ -214,6 +217,21 @@ impl Pool {
             Alpn::H1 => h1::handshake(self, connected.io, place, now).await,
             Alpn::H2 => h2::handshake(self, connected.io, place, now).await,
         }
+    }
+}
+
+impl Home for Pool {
+    fn keep(self: Arc<Self>, io: Io) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(async move {
+            let Ok(place) = Place::take(&self.state, self.limits.max_connections) else { return };
+            let now = clock::now();
+            // hyper shows one as ready only after its task ran.
+            if let Ok(mut lease) = h1::handshake(&self, io, place, now).await
+                && lease.ready().await
+            {
+                lease.give_back(now);
+            }
+        })
     }
 }
 

@@ -74,12 +74,12 @@ def _break_off(process):
 
 
 class Serve:
-    """`attache serve` on free ports, ready when this returns."""
+    """`attache serve` on free ports, ready when this returns; `extra` is further configuration."""
 
-    def __init__(self, binary, directory, resolve, env):
+    def __init__(self, binary, directory, resolve, env, extra=""):
         self.port, self.admin = _free_port(), _free_port()
         self.log, self.messages = directory / "access.jsonl", directory / "serve.err"
-        doors = f"listen: 127.0.0.1:{self.port}\nadmin: 127.0.0.1:{self.admin}\n"
+        doors = f"listen: 127.0.0.1:{self.port}\nadmin: 127.0.0.1:{self.admin}\n{extra}"
         file = config(directory / "serve.yaml", self.log, resolve, doors)
         with open(self.messages, "wb") as err:
             self.process = subprocess.Popen(

@@ -24,14 +24,14 @@ subjectAltName = {names}
 
 
 class Certs:
-    """Files in `directory`, there after `issue`: `ca`, `cert`, `key` (PEM) and `store` (PKCS#12, for Java)."""
+    """Files in `directory`, there after `issue`: `ca`, `cert`, `key` (PEM) and, with keytool, `store` (PKCS#12, for Java)."""
 
     def __init__(self, directory):
         self.directory = directory
         self.ca, self.cert, self.key = (directory / name for name in ("ca.pem", "cert.pem", "key.pem"))
         self.store = directory / "ca.p12"
 
-    def issue(self, names, openssl, keytool):
+    def issue(self, names, openssl, keytool=None):
         """Makes the authority and one leaf for all `names`."""
         ca_key, request, config = (self.directory / name for name in ("ca.key", "leaf.csr", "openssl.cnf"))
         alternatives = ", ".join(f"DNS:{name}" for name in names)
@@ -43,8 +43,9 @@ class Certs:
         _do([*fresh, "-keyout", self.key, "-out", request])
         _do([openssl, "x509", "-req", "-in", request, "-CA", self.ca, "-CAkey", ca_key, "-CAcreateserial",
              "-days", "2", "-extfile", config, "-extensions", "leaf", "-out", self.cert])
-        _do([keytool, "-importcert", "-noprompt", "-alias", "test", "-file", self.ca,
-             "-keystore", self.store, "-storetype", "PKCS12", "-storepass", PASSWORD])
+        if keytool:
+            _do([keytool, "-importcert", "-noprompt", "-alias", "test", "-file", self.ca,
+                 "-keystore", self.store, "-storetype", "PKCS12", "-storepass", PASSWORD])
 
 
 def _do(command):

@@ -39,9 +39,8 @@ class Missing(Exception):
 def install(cache):
     """Brings everything into place and returns the paths the rows are built from."""
     cache.mkdir(parents=True, exist_ok=True)
-    _debian()
-    venv = _venv(cache)
-    node, modules = _node(cache, venv)
+    _debian(DEBIAN)
+    venv, node, modules = libraries(cache, HERE)
     return {
         **{command: shutil.which(command) for command in DEBIAN},
         "programs": PROGRAMS,
@@ -53,8 +52,21 @@ def install(cache):
     }
 
 
-def _debian():
-    lacking = {command: package for command, package in DEBIAN.items() if not shutil.which(command)}
+def few(cache, home, commands):
+    """The same for a harness that needs `commands` of Debian and the pins beside its `programs`, and nothing compiled."""
+    cache.mkdir(parents=True, exist_ok=True)
+    _debian({command: DEBIAN[command] for command in commands})
+    return libraries(cache, home)
+
+
+def libraries(cache, home):
+    """A Python environment, Node.js, and a directory with the programs and their modules."""
+    venv = _venv(cache, home / "requirements.txt")
+    return venv, *_node(cache, venv, home)
+
+
+def _debian(wanted):
+    lacking = {command: package for command, package in wanted.items() if not shutil.which(command)}
     try:
         import ensurepip  # noqa: F401  Debian splits it off, and a venv needs it
     except ImportError:
@@ -70,13 +82,13 @@ def _debian():
     if subprocess.run(apt, env=env, capture_output=True).returncode != 0:
         _do(["apt-get", "update", "-qq"], names, env=env)
         _do(apt, names, env=env)
-    still = [command for command in DEBIAN if not shutil.which(command)]
+    still = [command for command in wanted if not shutil.which(command)]
     if still:
         raise Missing(f"still not on the PATH after apt-get: {', '.join(still)}")
 
 
-def _venv(cache):
-    venv, pins = cache / "venv", HERE / "requirements.txt"
+def _venv(cache, pins):
+    venv = cache / "venv"
     with _Stamp(venv, pins.read_bytes() + sys.version.encode()) as stale:
         if stale:
             _do([sys.executable, "-m", "venv", venv], "Python venv")
@@ -84,20 +96,20 @@ def _venv(cache):
     return venv
 
 
-def _node(cache, venv):
+def _node(cache, venv, home):
     node, npm = shutil.which("node"), shutil.which("npm")
     if not (node and npm and _version(node) >= NODE_FLOOR):
         node, npm = venv / "bin/node", venv / "bin/npm"
         if not node.exists():
             _do([venv / "bin/pip", "install", "-q", NODE_WHEEL], "Node.js 20.18.1 or later with npm")
-    modules, lock = cache / "node", HERE / "package-lock.json"
+    modules, lock = cache / "node", home / "package-lock.json"
     if '"resolved"' in lock.read_text():
         raise Missing("a package-lock.json without `resolved`: npm install --omit-lockfile-registry-resolved")
-    programs = sorted(PROGRAMS.glob("*.mjs"))
+    programs = sorted((home / "programs").glob("*.mjs"))
     with _Stamp(modules, _bytes([lock, *programs]) + str(_version(node)).encode()) as stale:
         if stale:
             modules.mkdir(parents=True)
-            for file in (HERE / "package.json", lock, *programs):
+            for file in (home / "package.json", lock, *programs):
                 shutil.copy(file, modules)
             # npm's own launcher looks for `node` on the PATH.
             env = {**os.environ, "PATH": f"{Path(node).parent}:{os.environ['PATH']}"}

@@ -7,12 +7,12 @@ use crate::diag::Report;
 use crate::effective::carries_secret;
 use crate::fields::Fields;
 use crate::keys::{
-    AUTH, BALANCE, BASIC, BREAKER, BUDGET, DEFAULT, DEFAULT_KIND, DEFAULT_TIMEOUT, EDIT, HEADERS, LIMIT, QUEUE, RETRY,
-    REWRITE, ROUTE, ROUTE_KIND, SECRET, SECRET_HEADER, SLOW, TIMEOUT, TLS,
+    AUTH, BALANCE, BASIC, BREAKER, BUDGET, COMPRESS, DECOMPRESS, DEFAULT, DEFAULT_KIND, DEFAULT_TIMEOUT, EDIT, HEADERS,
+    LIMIT, QUEUE, RETRY, REWRITE, ROUTE, ROUTE_KIND, SECRET, SECRET_HEADER, SLOW, TIMEOUT, TLS,
 };
 use crate::model::{
-    Auth, Balance, Breaker, Budget, Conditions, HeaderEdit, Headers, Limit, Policy, Queue, Rate, Retry, Rewrite,
-    Secret, Slow, Timeout, Tls, TlsVersion,
+    Algorithms, Auth, Balance, Breaker, Budget, Compress, Conditions, Decompress, HeaderEdit, Headers, Limit, Policy,
+    Queue, Rate, Retry, Rewrite, Secret, Slow, Timeout, Tls, TlsVersion,
 };
 use crate::raw::text::Sources;
 use crate::raw::{Entry, Node, Value, overlay};
@@ -29,6 +29,8 @@ pub(super) const KEYS: &[&str] = &[
     "auth",
     "browser_origins",
     "headers",
+    "compress",
+    "decompress",
     "tls",
     "rewrite_location",
 ];
@@ -71,6 +73,8 @@ impl Check<'_> {
             auth,
             browser_origins,
             headers: self.headers(&fields.section("headers", &HEADERS)),
+            compress: fields.table("compress", &COMPRESS).and_then(|compress| self.compress(&compress)),
+            decompress: fields.table("decompress", &DECOMPRESS).and_then(|decompress| self.decompress(&decompress)),
             tls: self.tls(&fields.section("tls", &TLS)),
             rewrite_location: fields.flag("rewrite_location"),
         }
@@ -268,6 +272,29 @@ impl Check<'_> {
             let help = "use `auth: {header: {name: ..., value: {file: ...}}}`";
             self.report.warning("literal-credential", entry.at, message, help);
         }
+    }
+
+    fn compress(&mut self, fields: &Fields<'_>) -> Option<Compress> {
+        let algorithms = self.algorithms(fields);
+        let min_size = fields.size("min_size");
+        let types = fields.all("types", values::media);
+        fields.flag("enabled").then_some(Compress { algorithms, min_size, types })
+    }
+
+    fn decompress(&mut self, fields: &Fields<'_>) -> Option<Decompress> {
+        let algorithms = self.algorithms(fields);
+        let max_size = fields.size("max_size");
+        fields.flag("enabled").then_some(Decompress { algorithms, max_size })
+    }
+
+    fn algorithms(&mut self, fields: &Fields<'_>) -> Algorithms {
+        let items = fields.list("algorithms");
+        if items.is_empty() && fields.node("algorithms").is_some() {
+            let help = "write at least one, or `enabled: false`";
+            self.report.error("bad-value", fields.place("algorithms"), "no algorithm", help);
+        }
+        let has = |name| items.iter().filter_map(Node::scalar).any(|item| item.text == name);
+        Algorithms { gzip: has("gzip"), br: has("br"), zstd: has("zstd") }
     }
 
     pub(super) fn tls(&mut self, fields: &Fields<'_>) -> Tls {

@@ -47,6 +47,8 @@ struct Source {
     name: String,
     kind: Kind,
     text: String,
+    /// Where its lines begin.
+    starts: Vec<usize>,
 }
 
 /// The texts of one configuration.
@@ -55,12 +57,12 @@ pub(crate) struct Sources(Vec<Source>);
 
 impl Sources {
     pub(crate) fn new() -> Self {
-        Self(vec![Source { name: "default".to_owned(), kind: Kind::Defaults, text: String::new() }])
+        Self(vec![Source { name: "default".to_owned(), kind: Kind::Defaults, text: String::new(), starts: vec![0] }])
     }
 
     /// Adds a text and returns its index.
     pub(crate) fn add(&mut self, kind: Kind, name: &str, text: &str) -> u16 {
-        self.0.push(Source { name: name.to_owned(), kind, text: text.to_owned() });
+        self.0.push(Source { name: name.to_owned(), kind, text: text.to_owned(), starts: starts(text) });
         u16::try_from(self.0.len() - 1).unwrap_or(u16::MAX)
     }
 
@@ -85,7 +87,10 @@ impl Sources {
     /// The line of `at`, without what `masks` hide and without control characters.
     pub(crate) fn line(&self, at: At, masks: &[At]) -> Option<Snippet> {
         let source = self.0.get(usize::from(at.source))?;
-        let line = source.text.lines().nth(usize::try_from(at.line.checked_sub(1)?).ok()?)?;
+        let index = usize::try_from(at.line.checked_sub(1)?).ok()?;
+        let end = source.starts.get(index + 1).copied().unwrap_or(source.text.len());
+        let start = source.starts.get(index).filter(|start| **start < source.text.len())?;
+        let line = source.text.get(*start..end)?.trim_end_matches(['\r', '\n']);
         let mut shown: Vec<char> = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         for mask in masks.iter().filter(|m| m.source == at.source) {
             if at.line < mask.line || at.line > mask.line + mask.more {
@@ -106,7 +111,15 @@ impl Sources {
     }
 }
 
-/// Byte offsets of line starts, to turn the byte spans of TOML into lines and columns.
+/// Byte offsets of line starts. A lone carriage return ends a line too, as it does to a YAML parser: if the two counted
+/// differently, what masks a secret would be laid over another line.
+fn starts(text: &str) -> Vec<usize> {
+    let bytes = text.as_bytes();
+    let ends = |at: &usize| bytes[*at] == b'\n' || (bytes[*at] == b'\r' && bytes.get(at + 1) != Some(&b'\n'));
+    std::iter::once(0).chain((0..bytes.len()).filter(ends).map(|at| at + 1)).collect()
+}
+
+/// To turn the byte spans of TOML into lines and columns.
 pub(crate) struct Lines<'a> {
     text: &'a str,
     starts: Vec<usize>,
@@ -114,8 +127,7 @@ pub(crate) struct Lines<'a> {
 
 impl<'a> Lines<'a> {
     pub(crate) fn new(text: &'a str) -> Self {
-        let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        Self { text, starts }
+        Self { text, starts: starts(text) }
     }
 
     pub(crate) fn at(&self, source: u16, span: std::ops::Range<usize>) -> At {

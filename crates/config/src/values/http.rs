@@ -156,6 +156,21 @@ pub(crate) fn header_value(text: &str) -> Result<String, Flaw> {
     }
 }
 
+/// A media type, lower-case; one `*` stands for anything.
+pub(crate) fn media(text: &str) -> Result<String, Flaw> {
+    let fine = |b: u8| b.is_ascii_alphanumeric() || b"!#$&^_.+-*".contains(&b);
+    let is_type = text
+        .split_once('/')
+        .is_some_and(|(kind, sub)| !kind.is_empty() && !sub.is_empty() && kind.bytes().chain(sub.bytes()).all(fine));
+    if !is_type || text.matches('*').count() > 1 {
+        return flaw(
+            format!("`{text}` is no media type"),
+            "write one such as `application/json`, with one `*` at most",
+        );
+    }
+    Ok(text.to_ascii_lowercase())
+}
+
 /// A `Location` to redirect to: an absolute URL or a path.
 pub(crate) fn location(text: &str) -> Result<String, Flaw> {
     let absolute = text.starts_with('/') || text.split_once("://").is_some_and(|(s, _)| s == "http" || s == "https");
@@ -182,6 +197,15 @@ mod tests {
         assert!(path_match("v1").is_err());
         assert!(flawed(path_match("~(")).contains("is no regular expression"));
         assert!(path_match("~(((a{1000}){1000}){1000})").is_err());
+    }
+
+    #[test]
+    fn media_types_have_two_parts_and_one_star_at_most() {
+        assert_eq!(media("Application/JSON"), Ok("application/json".to_owned()));
+        assert!(["text/*", "application/*+json", "*/json"].iter().all(|text| media(text).is_ok()));
+        assert!(
+            ["text", "/", "text/", "*/*", "text/html;x=y", "a/b/c", "a b/c"].iter().all(|text| media(text).is_err())
+        );
     }
 
     #[test]

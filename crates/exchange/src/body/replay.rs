@@ -177,6 +177,15 @@ impl Cursor {
     }
 }
 
+/// The source tells only the cursor that polled it last: if that one goes, the others ask again.
+impl Drop for Cursor {
+    fn drop(&mut self) {
+        for waiting in self.shared.lock().waiting.drain(..) {
+            waiting.wake();
+        }
+    }
+}
+
 fn rest(hint: &SizeHint, read: usize) -> SizeHint {
     let read = read as u64;
     let mut left = SizeHint::new();
@@ -231,6 +240,27 @@ mod tests {
         assert!(replay.body().is_none());
         assert_eq!(read(leader).await.expect("read"), "ef");
         assert!(read(laggard).await.is_err());
+    }
+
+    #[test]
+    fn who_waits_is_told_when_the_last_to_ask_goes_away() {
+        struct Bell(std::sync::atomic::AtomicBool);
+        impl std::task::Wake for Bell {
+            fn wake(self: Arc<Self>) {
+                self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+            }
+        }
+        let silent = Body::boxed(StreamBody::new(futures_util::stream::pending::<Result<Frame<Bytes>, Error>>()));
+        let replay = Replay::new(silent, 8);
+        let (mut first, mut last) = (replay.body().expect("whole"), replay.body().expect("whole"));
+        let bell = Arc::new(Bell(false.into()));
+        let waker = Waker::from(Arc::clone(&bell));
+        assert!(Pin::new(&mut first).poll_frame(&mut Context::from_waker(&waker)).is_pending());
+        assert!(Pin::new(&mut last).poll_frame(&mut Context::from_waker(Waker::noop())).is_pending());
+
+        drop(last);
+
+        assert!(bell.0.load(std::sync::atomic::Ordering::Relaxed), "nobody would ever wake it");
     }
 
     #[tokio::test]

@@ -2,20 +2,24 @@
 //!
 //! To port 80 the answer comes first and every request inside dials for itself. To any other port the dial comes
 //! first, so that a failure is a clear status; plain HTTP inside is then recognised by its first bytes, and anything
-//! else, or silence for 300 ms (server-first protocols), is carried as it is.
+//! else, or silence for 300 ms (server-first protocols), is carried as it is. TLS for another name than the tunnel's is
+//! not: allow rules looked at the tunnel's.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use exchange::io::Tunnel;
 use exchange::{Body, Error, ErrorKind, Exchange, Head, Io, clock};
 use http::{Request, Response};
 use hyper::upgrade::OnUpgrade;
+use tokio::time::timeout;
 
 use super::finish::Leave;
-use crate::bridge::Bridge;
+use crate::bridge::{self, Bridge};
 use crate::listener::conn::{self, Entry};
-use crate::listener::sniff;
+use crate::listener::hello;
+use crate::listener::sniff::{self, Spoken};
 use crate::stack::{Site, Stack};
 use crate::worker::Worker;
 
@@ -59,7 +63,7 @@ fn open(leave: Leave, site: Arc<Site>, client: OnUpgrade, dialed: Option<Respons
     let Leave { edge, exchange, watch, tunnel_idle, .. } = leave;
     exchange.answered(200, None, Some(clock::now()));
     let mut owing = dialed.unwrap_or_default();
-    let upstream = owing.extensions_mut().remove::<Tunnel>().and_then(|tunnel| tunnel.take());
+    let dialed = owing.extensions_mut().remove::<Tunnel>();
     watch.attach(&mut owing);
     let inside = Inside {
         entry: Entry { client: exchange.head.client, tunnel: Some(exchange.head.authority.clone()), tls: false },
@@ -72,7 +76,7 @@ fn open(leave: Leave, site: Arc<Site>, client: OnUpgrade, dialed: Option<Respons
     let held = inside.worker.hold();
     tokio::spawn(async move {
         if let Ok(client) = client.await {
-            inside.serve(client.into(), upstream).await;
+            inside.serve(bridge::taken(client), dialed).await;
         }
         drop(held);
     });
@@ -90,14 +94,31 @@ struct Inside {
 }
 
 impl Inside {
-    async fn serve(self, client: Io, upstream: Option<Io>) {
+    async fn serve(self, mut client: Io, dialed: Option<Tunnel>) {
         let worker = Arc::clone(&self.worker);
-        let within = if upstream.is_some() { SNIFF } else { worker.limits().first_byte };
-        let served = Box::pin(conn::serve_tunnel(client, self.entry.clone(), Arc::clone(&worker), within)).await;
-        let Err((client, early)) = served else { return };
+        let first_byte = worker.limits().first_byte;
+        let within = if dialed.is_some() { SNIFF } else { first_byte };
+        let mut early = BytesMut::new();
+        let spoken = match timeout(within, sniff::peek(&mut client, &mut early)).await {
+            Ok(Ok(Some(Spoken::Http1))) => Some(conn::Inside::Http1),
+            Ok(Ok(Some(Spoken::Http2))) => Some(conn::Inside::Http2),
+            Ok(Ok(Some(Spoken::Tls))) if is_misdirected(&self.exchange, &mut client, &mut early, first_byte).await => {
+                return conn::refuse_name(client).await;
+            }
+            _ => None,
+        };
         let client = sniff::rewound(client, early.freeze());
+        if let Some(spoken) = spoken {
+            // Over HTTP/2 it would be spoken to before a request was let through; a route has a pool of its own.
+            if let Some(dialed) = dialed.filter(|_| spoken == conn::Inside::Http1)
+                && !self.named.table().names_host(self.exchange.head.authority.host())
+            {
+                dialed.keep().await;
+            }
+            return Box::pin(conn::serve_inside(spoken, client, self.entry.clone(), worker)).await;
+        }
         // To port 80, something that is not HTTP after all: dialed now, through the same stack.
-        let Some(upstream) = upstream else { return self.late(client).await };
+        let Some(upstream) = dialed.and_then(|dialed| dialed.take()) else { return self.late(client).await };
         self.carry(client, upstream, &worker).await;
     }
 
@@ -131,4 +152,16 @@ impl Inside {
             }
         }
     }
+}
+
+/// The TLS inside asks for another name than the tunnel's. What is not said in time, or not readably, is carried.
+async fn is_misdirected(exchange: &Exchange, client: &mut Io, early: &mut BytesMut, within: Duration) -> bool {
+    let authority = &exchange.head.authority;
+    let Ok(Ok(Some(name))) = timeout(within, hello::name(client, early)).await else { return false };
+    let differs = hello::differs(&name, authority.host());
+    if differs {
+        exchange.set_reason(ErrorKind::Misdirected);
+        tracing::debug!(%name, tunnel = %authority, "tunnel: tls for another name");
+    }
+    differs
 }

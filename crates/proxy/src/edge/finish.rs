@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use exchange::exchange::Upload;
 use exchange::problem::{self, Form};
+use exchange::service::Outcome;
 use exchange::{Body, Door, End, Error, ErrorKind, Exchange, Finish, clock};
-use http::{HeaderValue, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header};
+use http_body::Body as _;
 use hyper::upgrade::OnUpgrade;
 use middleware::observe::Watch;
 use policy::Tick;
 
 use super::Edge;
-use crate::bridge::Bridge;
+use super::extended::Handshake;
+use crate::bridge::{self, Bridge};
 
 /// What the edge keeps while the request is below.
 pub(super) struct Leave {
@@ -21,6 +24,8 @@ pub(super) struct Leave {
     /// In which form an error is wanted.
     pub accept: Option<HeaderValue>,
     pub on_upgrade: Option<OnUpgrade>,
+    /// It was an extended CONNECT, for which a 2xx means that the stream is the WebSocket's.
+    pub handshake: Option<Box<Handshake>>,
     /// Logs and counts the exchange once it is over; dropped with it, the client has gone.
     pub watch: Watch,
     /// Without a byte in either direction, if it becomes a tunnel.
@@ -28,15 +33,58 @@ pub(super) struct Leave {
 }
 
 impl Leave {
+    /// Interim responses wait to be written: once they are, the connection's task is woken.
+    pub(super) fn is_behind(&self) -> bool {
+        self.edge.0.pulse.has_interims()
+    }
+
+    /// What came from below becomes what the client gets.
+    pub(super) fn over(self, outcome: &mut Outcome) {
+        match outcome {
+            Ok(response) => self.answered(response),
+            Err(_) => {
+                if let Err(error) = std::mem::replace(outcome, Ok(Response::new(Body::empty()))) {
+                    *outcome = Ok(self.refused(error));
+                }
+            }
+        }
+    }
+
     /// A response from below goes to the client.
-    pub(super) fn answered(self, mut response: Response<Body>) -> Response<Body> {
+    pub(super) fn answered(self, response: &mut Response<Body>) {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return self.switched(response);
+            let switching = std::mem::replace(response, Response::new(Body::empty()));
+            *response = self.switched(switching);
+            return;
+        }
+        if self.handshake.is_some() && response.status().is_success() {
+            let error = Error::new(ErrorKind::Protocol).with_detail("the upstream did not switch protocols");
+            *response = self.refused(error);
+            return;
         }
         self.exchange.answered(response.status().as_u16(), None, None);
+        if self.exchange.head.door.is_proxy() {
+            // RFC 9110 section 7.6.3: a proxy must, a gateway may.
+            let version = response.version();
+            self.edge.0.via.append(response.headers_mut(), version);
+        }
         *response.version_mut() = Version::HTTP_11;
-        self.watch.attach(&mut response);
-        response
+        // RFC 9110 section 10.1.1: the client may send the body all the same, or not. Nobody could tell it from a request.
+        let forgone = self.exchange.hold().is_some_and(|hold| hold.forgo());
+        if (forgone && self.exchange.head.version != Version::HTTP_2) || self.exchange.is_doubtful() {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        match self.exchange.head.version {
+            Version::HTTP_10 => self.edge.0.pulse.set_open_ended(),
+            Version::HTTP_11
+                if response.body().size_hint().exact().is_none()
+                    && response.headers().contains_key(header::TRAILER) =>
+            {
+                self.exchange.set_trailers_announced();
+            }
+            _ => {}
+        }
+        self.watch.attach(response);
     }
 
     /// An error becomes a response: nowhere else.
@@ -44,6 +92,9 @@ impl Leave {
         let head = &self.exchange.head;
         let mut response = problem::response(&error, head, Form::accepted(self.accept.as_ref()));
         self.exchange.answered(response.status().as_u16(), Some(error.kind), Some(clock::now()));
+        if let Some(hold) = self.exchange.hold() {
+            hold.forgo();
+        }
         if error.kind == ErrorKind::Internal {
             tracing::error!(id = format_args!("{:016x}", head.id), %error, "internal error");
         } else {
@@ -68,10 +119,18 @@ impl Leave {
                 Error::new(ErrorKind::Protocol).with_detail("the upstream switched protocols without being asked"),
             );
         };
-        self.exchange.answered(StatusCode::SWITCHING_PROTOCOLS.as_u16(), None, Some(clock::now()));
-        let upstream = hyper::upgrade::on(&mut response);
         let mut answer = Response::new(Body::empty());
-        *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        match &self.handshake {
+            None => *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS,
+            Some(handshake) if handshake.undress(response.headers_mut()) => {}
+            Some(_) => {
+                return self.refused(
+                    Error::new(ErrorKind::Protocol).with_detail("the upstream's Sec-WebSocket-Accept is not the key's"),
+                );
+            }
+        }
+        self.exchange.answered(answer.status().as_u16(), None, Some(clock::now()));
+        let upstream = hyper::upgrade::on(&mut response);
         *answer.headers_mut() = std::mem::take(response.headers_mut());
         self.watch.attach(&mut response);
         let owed = response.into_body();
@@ -81,7 +140,8 @@ impl Leave {
         tokio::spawn(async move {
             if let (Ok(client), Ok(upstream)) = (client.await, upstream.await) {
                 let open = worker.stats().tunnel();
-                let bridge = Bridge { client: client.into(), upstream: upstream.into(), exchange, open, owed, idle };
+                let (client, upstream) = (bridge::taken(client), bridge::taken(upstream));
+                let bridge = Bridge { client, upstream, exchange, open, owed, idle };
                 bridge.run(worker.drain()).await;
             }
             drop(held);
@@ -91,18 +151,34 @@ impl Leave {
 }
 
 /// Watches the client's body.
-pub(super) struct Uploading(pub Arc<Exchange>);
+pub(super) struct Uploading {
+    exchange: Arc<Exchange>,
+    trailers: bool,
+}
+
+impl Uploading {
+    pub(super) fn new(exchange: Arc<Exchange>) -> Self {
+        Self { exchange, trailers: false }
+    }
+}
 
 impl Finish for Uploading {
     fn data(&mut self, bytes: usize) {
-        self.0.add_bytes_in(bytes);
+        self.exchange.add_bytes_in(bytes);
+    }
+
+    fn trailers(&mut self, _: &HeaderMap) {
+        self.trailers = true;
     }
 
     fn finish(self: Box<Self>, end: End, _: Tick) {
         match end {
-            End::Complete => self.0.set_upload(Upload::Done),
-            End::Failed(_) => self.0.set_upload(Upload::Broken),
-            End::Dropped => {}
+            End::Complete => {
+                self.exchange.set_upload(Upload::Done);
+                self.exchange.set_doubtful(self.trailers && self.exchange.is_doubtful());
+            }
+            End::Failed(_) => self.exchange.set_upload(Upload::Broken),
+            End::Dropped => self.exchange.unread(),
         }
     }
 }

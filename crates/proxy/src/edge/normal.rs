@@ -5,7 +5,9 @@
 
 use bytes::Bytes;
 use exchange::headers::{self, Look, Seen, Stripped};
+use exchange::random::Random;
 use exchange::{Authority, Door, Error, ErrorKind, Head};
+use http::header::Entry;
 use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Uri, Version, header};
@@ -13,9 +15,14 @@ use hyper::body::{Body as _, Incoming};
 use parking_lot::Mutex;
 use policy::Tick;
 
-use crate::listener::conn::Entry;
+use super::extended::Handshake;
+use super::hops;
+use crate::listener::conn;
 use crate::snapshot::End;
 use crate::stack::Site;
+
+/// The only expectation.
+const CONTINUE: &[u8] = b"100-continue";
 
 /// What came of it.
 pub(super) struct Normal {
@@ -26,13 +33,20 @@ pub(super) struct Normal {
     pub refused: Option<Error>,
     /// The route that `/r/<name>/` named.
     pub named: Option<usize>,
+    /// The client waits for a 100 before it sends its body.
+    pub expects: bool,
+    /// It is answered here.
+    pub last: bool,
+    /// It was an extended CONNECT.
+    pub handshake: Option<Box<Handshake>>,
 }
 
 /// Where the request came in.
 pub(super) struct From<'a> {
-    pub entry: &'a Entry,
+    pub entry: &'a conn::Entry,
     pub site: &'a Site,
     pub known: &'a Known,
+    pub random: &'a Random,
 }
 
 /// The authority a connection asked for last: clients that keep one open mostly ask for the same again.
@@ -56,6 +70,10 @@ impl Known {
 
 /// Reads and rewrites the head in place.
 pub(super) fn of(parts: &mut Parts, body: &Incoming, from: &From<'_>, id: u64, now: Tick) -> Normal {
+    let (handshake, odd) = match Handshake::begin(parts, from.random) {
+        Ok(handshake) => (handshake, None),
+        Err(error) => (None, Some(error)),
+    };
     let mut head = Head {
         id,
         started: now,
@@ -72,16 +90,26 @@ pub(super) fn of(parts: &mut Parts, body: &Incoming, from: &From<'_>, id: u64, n
     };
     let look = Look::at(&parts.headers);
     let (seen, accept) = (look.seen, look.accept.cloned());
-    let mut named = None;
-    let refused = authorities(parts, &look, from.known)
-        .and_then(|said| read(parts, body, said, seen, from, &mut head, &mut named))
-        .err();
-    Normal { head, accept, refused, named }
+    let (mut named, mut last) = (None, false);
+    let read = odd
+        .map_or(Ok(()), Err)
+        .and_then(|()| authorities(parts, &look, from.known))
+        .and_then(|said| read(parts, body, said, seen, from, &mut head, &mut named));
+    let (expects, refused) = match read {
+        Ok(expects) => (expects, hops::count(parts).map(|ends| last = ends).err()),
+        Err(error) => (false, Some(error)),
+    };
+    if let Some(handshake) = &handshake {
+        head.upgrade = true;
+        handshake.dress(&mut parts.headers);
+    }
+    Normal { head, accept, refused, named, last, handshake, expects }
 }
 
 /// The target's authority, the `Host` if it differs from it, and whether it is the very same text.
 type Said = (Option<Authority>, Option<Authority>, bool);
 
+/// Returns whether the client waits for a 100.
 fn read(
     parts: &mut Parts,
     body: &Incoming,
@@ -90,10 +118,11 @@ fn read(
     from: &From<'_>,
     head: &mut Head,
     named: &mut Option<usize>,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let From { entry, site, .. } = from;
     let (written, host, fits) = said;
     target(parts, written, host, entry, site, head, named)?;
+    let fits = form(parts, head)? && fits;
     // RFC 9110 section 9.3.6 gives it no meaning: taken off, the tunnel would begin somewhere else than the client thinks.
     if head.door == Door::Connect && head.version != Version::HTTP_2 && !body.is_end_stream() {
         return Err(bad("a CONNECT has no body"));
@@ -105,18 +134,27 @@ fn read(
         framing(parts)?;
     }
     let said = headers::strip(&mut parts.headers, seen);
-    if seen.expect() {
-        parts.headers.remove(header::EXPECT);
-    }
+    let expects = seen.expect() && expectation(parts, body)?;
     if head.version == Version::HTTP_2 {
         crumbs(parts);
+        // hyper's parser sees to all three for HTTP/1.
+        if seen.content_length() && parts.headers.get_all(header::CONTENT_LENGTH).iter().nth(1).is_some() {
+            return Err(bad("there is more than one Content-Length"));
+        }
+        if parts.headers.keys().any(|name| name.as_str().contains('"')) {
+            return Err(bad("a field's name is not a token"));
+        }
+        let limit = site.snapshot().model.server.max_headers;
+        if parts.headers.len() > limit {
+            return Err(Error::new(ErrorKind::HeaderTooLarge).with_detail(format!("more than {limit} header fields")));
+        }
     }
     upgrade(parts, body, said, head)?;
     if head.door != Door::Connect {
         let fits = fits && head.door == Door::Forward;
         rewrite(parts, head, fits)?;
     }
-    Ok(())
+    Ok(expects)
 }
 
 /// The authority in the target, and the one `Host`, both strictly read. HTTP/1.1 must have a `Host`; HTTP/1.0 and
@@ -141,13 +179,17 @@ fn target(
     parts: &Parts,
     written: Option<Authority>,
     host: Option<Authority>,
-    entry: &Entry,
+    entry: &conn::Entry,
     site: &Site,
     head: &mut Head,
     named: &mut Option<usize>,
 ) -> Result<(), Error> {
     let h2 = head.version == Version::HTTP_2;
     if head.door == Door::Connect {
+        // RFC 9112 section 3.2.3, RFC 9113 section 8.5.
+        if parts.uri.scheme().is_some() {
+            return Err(bad("the target of CONNECT is host:port, without a scheme"));
+        }
         head.authority = written.ok_or_else(|| bad("CONNECT needs host:port"))?;
         if head.authority.port().is_none() {
             return Err(bad("CONNECT needs a port, as in example.com:443"));
@@ -164,12 +206,15 @@ fn target(
         return Err(bad("the Host field differs from :authority"));
     }
     let absolute = parts.uri.scheme().is_some() && !h2;
-    if absolute {
-        head.tls = match parts.uri.scheme() {
+    if absolute || h2 {
+        let tls = match parts.uri.scheme() {
             Some(scheme) if *scheme == Scheme::HTTP => false,
             Some(scheme) if *scheme == Scheme::HTTPS => true,
             _ => return Err(bad("the scheme of the target is neither http nor https")),
         };
+        head.tls = tls && absolute;
+    } else if written.is_some() {
+        return Err(bad("a target of host and port alone is for CONNECT"));
     }
     let said = written.or(host).ok_or_else(|| bad("there is no Host field to route by"))?;
     if let Some(outer) = &entry.tunnel {
@@ -220,6 +265,42 @@ fn prefix(head: &mut Head, site: &Site, named: &mut Option<usize>) -> Result<(),
     Ok(())
 }
 
+/// What of a target its path alone can tell: where it must begin (RFC 9112 section 3.2, RFC 9113 section 8.3.1), and what
+/// an absolute one without a path means. `false`: the path is no longer what was written.
+fn form(parts: &Parts, head: &mut Head) -> Result<bool, Error> {
+    let h1 = head.version != Version::HTTP_2;
+    if head.door == Door::Connect {
+        return Ok(true);
+    }
+    match head.path.as_str().as_bytes() {
+        [b'/'] if h1 && names_no_path(&parts.uri) => {
+            // The `Uri` fills in a slash only where there is nothing at all.
+            if parts.uri.path_and_query().is_none_or(|path| *path != PathAndQuery::from_static("/")) {
+                return Err(bad("a target has no fragment"));
+            }
+            if head.method == Method::OPTIONS {
+                // RFC 9112 section 3.2.4: asked of the server as a whole.
+                head.path = PathAndQuery::from_static("*");
+                return Ok(false);
+            }
+            Ok(true)
+        }
+        [b'/', ..] => Ok(true),
+        [b'*'] if head.method == Method::OPTIONS => Ok(true),
+        [b'?', ..] if h1 && parts.uri.scheme().is_some() => Ok(true),
+        _ => Err(bad("the target is neither a path nor the `*` of an OPTIONS")),
+    }
+}
+
+/// An absolute target ends with its authority. Its `Uri` has the path `/` all the same; but one that was written stands
+/// right behind the authority in the bytes that both share.
+fn names_no_path(uri: &Uri) -> bool {
+    let (Some(_), Some(authority), Some(path)) = (uri.scheme(), uri.authority(), uri.path_and_query()) else {
+        return false;
+    };
+    path.as_str() == "/" && path.as_str().as_ptr() != authority.as_str().as_bytes().as_ptr_range().end
+}
+
 /// RFC 9112 section 6.1: `Transfer-Encoding` is exactly `chunked`, never from HTTP/1.0, and beats `Content-Length`.
 fn framing(parts: &mut Parts) -> Result<(), Error> {
     let mut codings = parts.headers.get_all(header::TRANSFER_ENCODING).iter();
@@ -232,6 +313,22 @@ fn framing(parts: &mut Parts) -> Result<(), Error> {
     }
     parts.headers.remove(header::CONTENT_LENGTH);
     Ok(())
+}
+
+/// RFC 9110 section 10.1.1: `100-continue` is the only expectation there is. From HTTP/1.0 it is ignored, and without a
+/// body there is nothing to wait for.
+fn expectation(parts: &mut Parts, body: &Incoming) -> Result<bool, Error> {
+    let Entry::Occupied(said) = parts.headers.entry(header::EXPECT) else { return Ok(false) };
+    if parts.version != Version::HTTP_10 && !said.iter().all(|value| value.as_bytes().eq_ignore_ascii_case(CONTINUE)) {
+        return Err(
+            Error::new(ErrorKind::Expectation).with_detail("the only expectation that can be met is 100-continue")
+        );
+    }
+    let expects = parts.version != Version::HTTP_10 && !body.is_end_stream();
+    if !expects {
+        said.remove_entry_mult();
+    }
+    Ok(expects)
 }
 
 /// RFC 9113 section 8.2.3: the fields into which HTTP/2 splits a `Cookie` are one again before anything else sees it.
@@ -293,10 +390,13 @@ fn rewrite(parts: &mut Parts, head: &Head, fits: bool) -> Result<(), Error> {
 
 fn is_grpc(parts: &Parts) -> bool {
     parts.version == Version::HTTP_2
-        && parts
-            .headers
-            .get(header::CONTENT_TYPE)
-            .is_some_and(|media| media.as_bytes().starts_with(b"application/grpc"))
+        && parts.method == Method::POST
+        && parts.headers.get(header::CONTENT_TYPE).is_some_and(|media| names_grpc(media.as_bytes()))
+}
+
+/// `application/grpc`, with or without a codec; gRPC-Web is another protocol.
+fn names_grpc(media: &[u8]) -> bool {
+    media.strip_prefix(b"application/grpc").is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
 }
 
 fn authority(text: &str) -> Result<Authority, Error> {

@@ -23,6 +23,10 @@ use crate::worker::{Arrival, Socket};
 
 /// After EMFILE and its like; the kernel keeps those who wait.
 const BACK_OFF: Duration = Duration::from_millis(100);
+/// Bytes the kernel takes for a client beyond what is on its way. Without a limit a client that stops reading fills a
+/// send buffer of 4 MiB, all of it read from the upstream for nobody.
+#[cfg(target_os = "linux")]
+const UNSENT: u32 = 128 * 1024;
 /// Connections the kernel holds until we take them.
 const BACKLOG: i32 = 1024;
 
@@ -85,6 +89,9 @@ pub fn bind(address: &Address) -> io::Result<(Listening, Bound)> {
                 Some(socket2::Protocol::TCP),
             )?;
             socket.set_reuse_address(true)?;
+            // What is accepted has it from its listener.
+            #[cfg(target_os = "linux")]
+            socket.set_tcp_notsent_lowat(UNSENT)?;
             socket.set_nonblocking(true)?;
             socket.bind(&(*address).into())?;
             socket.listen(BACKLOG)?;

@@ -6,15 +6,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::BytesMut;
 use exchange::{Authority, Client, Io};
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use telemetry::metrics::{Proto, Rejection, Side};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Sleep;
 
-use super::drain::Mode;
+use super::drain::{Drain, Mode};
 use super::io::Timed;
 use super::pulse::{Order, Phase, Pulse};
 use super::sniff::{self, Spoken};
@@ -23,6 +22,9 @@ use crate::worker::Worker;
 
 /// hyper's own limit; setting any, the same included, moves its parser's scratch space to the heap for every head.
 const HYPER_HEADERS: usize = 100;
+/// For each direction of an HTTP/1 connection, unless a head may be larger. hyper's own 400 KiB make a stalled stream cost
+/// a MiB.
+const BUFFER: usize = 128 * 1024;
 /// RFC 9113 section 5.1.2, 6.9.2: ours.
 const STREAMS: u32 = 256;
 const STREAM_WINDOW: u32 = 256 * 1024;
@@ -36,6 +38,11 @@ pub(super) const QUIET: Duration = Duration::from_millis(100);
 /// For the last words to a client that is cut off.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
+/// For a client to stop an upload whose answer it has: in all, and without a byte.
+const LINGER: Duration = Duration::from_secs(30);
+const LINGER_SILENCE: Duration = Duration::from_secs(5);
+const LINGER_BUFFER: usize = 16 * 1024;
+
 /// How a connection came to be.
 #[derive(Clone, Debug)]
 pub struct Entry {
@@ -45,6 +52,15 @@ pub struct Entry {
     pub tunnel: Option<Authority>,
     /// The client speaks TLS to us.
     pub tls: bool,
+}
+
+/// Plain HTTP inside a tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inside {
+    /// HTTP/1.x.
+    Http1,
+    /// HTTP/2 by prior knowledge.
+    Http2,
 }
 
 /// Serves a connection from its first byte to its end.
@@ -73,26 +89,23 @@ pub(super) async fn serve_agreed(io: Io, agreed: Option<Spoken>, entry: Entry, w
         }
         (Spoken::Http1, io) => http1(io, entry, worker).await,
         (Spoken::Http2, io) => http2(io, entry, worker).await,
+        (Spoken::BadHttp2, io) => refuse(io, &worker, Rejection::BadRequest, BAD_PREFACE).await,
         (Spoken::Tls, io) => refuse(io, &worker, Rejection::Tls, TLS_HERE).await,
         (Spoken::Unknown, io) => refuse(io, &worker, Rejection::BadRequest, NOT_HTTP).await,
     }
 }
 
-/// What is inside a tunnel, if it is plain HTTP; else the io and what was read of it.
-pub async fn serve_tunnel(
-    mut io: Io,
-    entry: Entry,
-    worker: Arc<Worker>,
-    within: Duration,
-) -> Result<(), (Io, BytesMut)> {
-    let mut early = BytesMut::new();
-    let spoken = tokio::time::timeout(within, sniff::peek(&mut io, &mut early)).await;
+/// Serves plain HTTP inside a tunnel, once its first bytes told which.
+pub async fn serve_inside(spoken: Inside, io: Io, entry: Entry, worker: Arc<Worker>) {
     match spoken {
-        Ok(Ok(Some(Spoken::Http1))) => http1(sniff::rewound(io, early.freeze()), entry, worker).await,
-        Ok(Ok(Some(Spoken::Http2))) => http2(sniff::rewound(io, early.freeze()), entry, worker).await,
-        _ => return Err((io, early)),
+        Inside::Http1 => http1(io, entry, worker).await,
+        Inside::Http2 => http2(io, entry, worker).await,
     }
-    Ok(())
+}
+
+/// Tells a TLS client inside a tunnel that nobody has this name here.
+pub async fn refuse_name(io: Io) {
+    say(io, NO_SUCH_NAME).await;
 }
 
 async fn http1(io: Io, entry: Entry, worker: Arc<Worker>) {
@@ -102,13 +115,28 @@ async fn http1(io: Io, entry: Entry, worker: Arc<Worker>) {
     let edge = Edge::new(Arc::clone(&worker), entry, Arc::clone(&pulse));
     let mut builder = http1::Builder::new();
     builder.header_read_timeout(None).max_header_size(limits.max_header_bytes);
+    builder.max_buf_size(BUFFER.max(limits.max_header_bytes));
     if limits.max_headers != HYPER_HEADERS {
         builder.max_headers(limits.max_headers);
     }
     let mut connection =
         builder.serve_connection(TokioIo::new(Timed::new(io, Arc::clone(&pulse))), edge).with_upgrades();
     match watched(&mut connection, &pulse).await {
-        Watched::Ended(ended) => ended.unwrap_or_else(|error| note(&worker, &error)),
+        Watched::Ended(Ok(())) if pulse.is_unread() => {
+            if let Some(parts) = connection.into_parts() {
+                linger(parts.io.into_inner().into_inner(), worker.drain()).await;
+            }
+        }
+        Watched::Ended(Ok(())) => {}
+        Watched::Ended(Err(error)) => {
+            note(&worker, &error);
+            if pulse.is_open_ended()
+                && let Some(parts) = connection.into_parts()
+            {
+                // RFC 9112 section 8: closed in order, what was cut would look whole.
+                parts.io.into_inner().into_inner().reset_on_close();
+            }
+        }
         Watched::Overstayed if pulse.phase() == Phase::Head => {
             worker.stats().connection_rejected(Rejection::ClientTimeout);
             if let Some(parts) = connection.into_parts() {
@@ -134,6 +162,7 @@ async fn http2(io: Io, entry: Entry, worker: Arc<Worker>) {
         .max_header_list_size(u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(RESETS)
         .max_local_error_reset_streams(RESETS)
+        .enable_connect_protocol()
         // Bytes say nothing of a request here: a PING must not begin a head that never ends.
         .serve_connection(TokioIo::new(io), edge);
     let mut connection = Box::pin(connection);
@@ -172,6 +201,7 @@ async fn watched<C: Graceful>(connection: &mut C, pulse: &Pulse) -> Watched {
     let mut known = Order::None;
     let mut quiet: Option<Pin<Box<Sleep>>> = None;
     poll_fn(|cx| {
+        pulse.listen(cx);
         loop {
             if let Poll::Ready(ended) = connection.poll_end(cx) {
                 return Poll::Ready(Watched::Ended(ended));
@@ -183,7 +213,7 @@ async fn watched<C: Graceful>(connection: &mut C, pulse: &Pulse) -> Watched {
                 quiet = None;
                 continue;
             }
-            match pulse.poll_order(known, cx) {
+            match pulse.poll_order(known) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Order::Overstayed) if pulse.phase() == Phase::Busy && !pulse.is_stalled() => {
                     pulse.forgive(known);
@@ -235,6 +265,20 @@ impl Graceful for Pin<Box<http2::Connection<TokioIo<Io>, Edge, TokioExecutor>>> 
     }
 }
 
+/// Reads on after the last answer, into nothing, until the client has it and closes (RFC 9112 section 9.6): a socket
+/// that is closed with bytes unread is reset, and the answer to an upload nobody wanted would be lost with it.
+async fn linger(mut io: Io, mut drain: Drain) {
+    let discarded = async {
+        let mut waste = vec![0; LINGER_BUFFER];
+        while let Ok(Ok(1..)) = tokio::time::timeout(LINGER_SILENCE, io.read(&mut waste)).await {}
+    };
+    tokio::select! {
+        // A client that is still there after that long never reads.
+        _ = tokio::time::timeout(LINGER, discarded) => {}
+        () = drain.reached(Mode::Draining) => {}
+    }
+}
+
 /// hyper answered these itself, before a request existed: counted here.
 fn note(worker: &Worker, error: &hyper::Error) {
     let reason = if error.is_parse_too_large() {
@@ -271,3 +315,7 @@ const NOT_HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\nproxy-status: attache; err
 content-type: text/plain\r\nconnection: close\r\ncontent-length: 42\r\n\r\nThis is an HTTP proxy; that was not HTTP.\n";
 /// A TLS alert (fatal, unrecognized_name would be a lie): handshake_failure.
 const TLS_HERE: &[u8] = &[0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 0x28];
+/// A TLS alert: unrecognized_name (RFC 6066 section 3).
+const NO_SUCH_NAME: &[u8] = &[0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x70];
+/// SETTINGS, and GOAWAY with PROTOCOL_ERROR (RFC 9113 section 3.4).
+const BAD_PREFACE: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];

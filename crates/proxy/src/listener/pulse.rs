@@ -4,19 +4,24 @@
 //! connection. Here a connection only notes in which phase it is since when, in half seconds; a sweep twice a
 //! second ends those that overstayed. The imprecision is one sweep.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::Weak;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
+use exchange::Exchange;
 use exchange::exchange::Connection;
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use policy::Tick;
 
+/// Bytes of interim heads that wait for a client that does not read; more are dropped.
+const MAX_INTERIMS: usize = 32 * 1024;
 /// Between two sweeps.
 pub const EVERY: Duration = Duration::from_millis(500);
 
@@ -52,7 +57,14 @@ pub struct Pulse {
     /// Since when a write waits; 0 while none does.
     stalled: AtomicU64,
     order: AtomicU8,
+    /// Part of a request body is left on the connection for good.
+    unread: AtomicBool,
+    /// There is something in `interims`: most connections never have it, and lock nothing.
+    interim: AtomicBool,
+    interims: Mutex<VecDeque<(Bytes, Weak<Exchange>)>>,
     waker: AtomicWaker,
+    /// What is written ends with the connection (HTTP/1.0).
+    open_ended: AtomicBool,
 }
 
 /// What a connection is told.
@@ -92,20 +104,55 @@ impl Pulse {
         }
     }
 
+    /// An answer is written that may end with the connection.
+    pub fn set_open_ended(&self) {
+        self.open_ended.store(true, Relaxed);
+    }
+
+    /// Only a reset tells the client that an answer was cut.
+    pub fn is_open_ended(&self) -> bool {
+        self.open_ended.load(Relaxed)
+    }
+
     /// A write waits.
     pub fn is_stalled(&self) -> bool {
         self.stalled.load(Relaxed) != 0
     }
 
-    /// What the connection is told beyond `known`; costs two loads while there is nothing.
-    pub fn poll_order(&self, known: Order, cx: &Context<'_>) -> Poll<Order> {
-        if self.order() <= known {
-            self.waker.register(cx.waker());
-        }
+    /// Wakes this task for an order or an interim head that comes from now on: to be called before looking for either.
+    pub fn listen(&self, cx: &Context<'_>) {
+        self.waker.register(cx.waker());
+    }
+
+    /// What the connection is told beyond `known`.
+    pub fn poll_order(&self, known: Order) -> Poll<Order> {
         match self.order() {
             order if order > known => Poll::Ready(order),
             _ => Poll::Pending,
         }
+    }
+
+    /// Interim heads are there, or were until the last look.
+    pub fn has_interims(&self) -> bool {
+        self.interim.load(Acquire)
+    }
+
+    /// The next interim head to write. One whose exchange has its final answer is dropped: the connection's own task
+    /// notes that answer before it writes a byte of it, and the same task asks here, so none can come late.
+    pub fn next_interim(&self) -> Option<Bytes> {
+        let mut interims = self.interims.lock();
+        while let Some((head, exchange)) = interims.pop_front() {
+            if exchange.upgrade().is_some_and(|exchange| exchange.status() == 0) {
+                return Some(head);
+            }
+        }
+        self.interim.store(false, Release);
+        None
+    }
+
+    /// Part of a request body is left on the connection.
+    pub fn is_unread(&self) -> bool {
+        self.unread.load(Relaxed)
     }
 
     /// Takes `Overstayed` back: a request came in before the connection heard of it.
@@ -168,6 +215,22 @@ impl Connection for Pulse {
             self.enter(Phase::Idle);
         }
     }
+
+    fn unread(&self) {
+        self.unread.store(true, Relaxed);
+    }
+
+    fn interim(&self, head: Bytes, exchange: Weak<Exchange>) {
+        let mut interims = self.interims.lock();
+        let waiting: usize = interims.iter().map(|(head, _)| head.len()).sum();
+        if waiting + head.len() > MAX_INTERIMS {
+            return;
+        }
+        interims.push_back((head, exchange));
+        self.interim.store(true, Release);
+        drop(interims);
+        self.waker.wake();
+    }
 }
 
 /// All pulses of a worker.
@@ -189,7 +252,11 @@ impl Pulses {
             running: AtomicU32::new(0),
             stalled: AtomicU64::new(0),
             order: AtomicU8::new(self.order.load(Acquire)),
+            unread: AtomicBool::new(false),
+            interim: AtomicBool::new(false),
+            interims: Mutex::default(),
             waker: AtomicWaker::new(),
+            open_ended: AtomicBool::new(false),
         });
         self.all.lock().push(Arc::downgrade(&pulse));
         pulse
@@ -224,6 +291,15 @@ mod tests {
 
     const LIMITS: Limits =
         Limits { head: Duration::from_secs(10), idle: Duration::from_secs(75), stall: Duration::from_secs(300) };
+
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl std::task::Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Relaxed);
+        }
+    }
 
     fn at(seconds: u64) -> Tick {
         Tick::ZERO + Duration::from_secs(1000 + seconds)
@@ -289,13 +365,15 @@ mod tests {
     fn an_order_wakes_the_connection_and_reaches_those_to_come() {
         let pulses = Pulses::default();
         let pulse = pulses.start();
-        let cx = Context::from_waker(std::task::Waker::noop());
-        assert!(pulse.poll_order(Order::None, &cx).is_pending());
+        let woken = Arc::new(Woken::default());
+        pulse.listen(&Context::from_waker(&Arc::clone(&woken).into()));
+        assert!(pulse.poll_order(Order::None).is_pending());
 
         pulses.tell(Order::Drain);
 
-        assert_eq!(pulse.poll_order(Order::None, &cx), Poll::Ready(Order::Drain));
-        assert!(pulse.poll_order(Order::Drain, &cx).is_pending());
-        assert_eq!(pulses.start().poll_order(Order::None, &cx), Poll::Ready(Order::Drain));
+        assert!(woken.0.load(Relaxed));
+        assert_eq!(pulse.poll_order(Order::None), Poll::Ready(Order::Drain));
+        assert!(pulse.poll_order(Order::Drain).is_pending());
+        assert_eq!(pulses.start().poll_order(Order::None), Poll::Ready(Order::Drain));
     }
 }

@@ -9,10 +9,12 @@ use tokio::io::AsyncReadExt;
 
 /// RFC 9113 section 3.4.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// RFC 9113 section 6.5.
+const SETTINGS: u8 = 4;
 /// Bytes read at once; what is read too early is put back.
 const CHUNK: usize = 1024;
-/// The longest method token that still looks like HTTP.
-const MAX_METHOD: usize = 20;
+/// The longest method token that still looks like HTTP; the longest registered one has 17 bytes.
+const MAX_METHOD: usize = 64;
 
 /// Line ends before a request line that are ignored; a stream of nothing else must not be kept until its time is over.
 const MAX_BLANK: usize = 16;
@@ -27,6 +29,8 @@ pub enum Spoken {
     Http1,
     /// HTTP/2 by prior knowledge.
     Http2,
+    /// The same without the SETTINGS it must begin with.
+    BadHttp2,
     /// A TLS ClientHello.
     Tls,
     /// Anything else.
@@ -80,7 +84,10 @@ fn recognise(bytes: &[u8]) -> Option<Spoken> {
     }
     let common = bytes.len().min(PREFACE.len());
     if bytes[..common] == PREFACE[..common] {
-        return (bytes.len() >= PREFACE.len()).then_some(Spoken::Http2);
+        // Length (24 bits), then the type: the first frame is SETTINGS, which hyper does not look at.
+        return bytes
+            .get(PREFACE.len() + 3)
+            .map(|kind| if *kind == SETTINGS { Spoken::Http2 } else { Spoken::BadHttp2 });
     }
     // RFC 9112 section 2.2: empty lines before the request line are ignored.
     let blank = bytes.iter().take(MAX_BLANK + 1).take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
@@ -96,10 +103,10 @@ fn recognise(bytes: &[u8]) -> Option<Spoken> {
 }
 
 /// Whether the first line ends in a version of HTTP/1; `None`: more bytes are needed. A longer line is taken for one: the
-/// server refuses it.
+/// server refuses it. Its end is looked for no further than that, or it would depend on how much came at once.
 fn is_request_line(bytes: &[u8]) -> Option<bool> {
     let line = bytes.trim_ascii_start();
-    match line.iter().position(|byte| *byte == b'\n') {
+    match line.iter().take(MAX_LINE + 1).position(|byte| *byte == b'\n') {
         Some(end) => {
             let line = line[..end].trim_ascii_end();
             Some(line.ends_with(b" HTTP/1.1") || line.ends_with(b" HTTP/1.0"))
@@ -108,8 +115,10 @@ fn is_request_line(bytes: &[u8]) -> Option<bool> {
     }
 }
 
+/// RFC 9110 section 5.6.2.
 const fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
+    byte.is_ascii_alphanumeric()
+        || matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
 }
 
 #[cfg(test)]
@@ -122,19 +131,35 @@ mod tests {
             (&b"GET / HTTP/1.1\r\n"[..], Some(Spoken::Http1)),
             (b"PRI", None),
             (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r", None),
-            (PREFACE, Some(Spoken::Http2)),
+            (PREFACE, None),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04", Some(Spoken::Http2)),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x08\x06\0", Some(Spoken::BadHttp2)),
             (b"PROPFIND /", Some(Spoken::Http1)),
             (b"\r\n\r\nGET ", Some(Spoken::Http1)),
             (b"\r\n", None),
             (&[b'\n'; MAX_BLANK], None),
             (&[b'\n'; MAX_BLANK + 1], Some(Spoken::Unknown)),
             (b"M-SEARCH * ", Some(Spoken::Http1)),
+            (b"M!#$%&'*+.^`|~ / HTTP/1.1\r\n", Some(Spoken::Http1)),
+            (b"(GET) / HTTP/1.1\r\n", Some(Spoken::Unknown)),
+            (b"X.Y+Z!#$%&'*^`|~ /", Some(Spoken::Http1)),
+            (b"A(B /", Some(Spoken::Unknown)),
             (b"\x16\x03\x01", Some(Spoken::Tls)),
             (b"SSH-2.0-OpenSSH_9.2\r\n", Some(Spoken::Unknown)),
             (b"\x00\x01", Some(Spoken::Unknown)),
             (b"GE", None),
         ] {
             assert_eq!(recognise(bytes), spoken, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_too_long_however_much_of_it_came() {
+        let line = [b"get ", &[b'k'; MAX_LINE - 4][..]].concat();
+
+        assert_eq!(is_request_line(&[&line[..], b"\n"].concat()), Some(false));
+        for more in [&b"k"[..], b"k\n", b"k\r\nmore"] {
+            assert_eq!(is_request_line(&[&line[..], more].concat()), Some(true), "{more:?}");
         }
     }
 

@@ -7,7 +7,6 @@
 //! A connection without TLS never comes here.
 
 mod book;
-mod der;
 mod front;
 mod pem;
 mod watch;
@@ -93,7 +92,8 @@ async fn shake(io: Io, config: Arc<ServerConfig>) -> Result<(Io, Option<Spoken>)
             let agreed = agreed(tls.get_ref().1);
             Ok((tokio_rustls::TlsStream::from(tls).into(), agreed))
         }
-        Err(mut io) => {
+        Err(io) => {
+            let mut io = *io;
             let mut early = BytesMut::with_capacity(CHUNK);
             match io.read_buf(&mut early).await {
                 Ok(0) | Err(_) => return Err(Failed::Gone),

@@ -120,6 +120,7 @@ fn the_text_has_the_names_and_labels_of_the_interface() {
         ("attache_tunnels", "gauge", ""),
         ("attache_tunnel_bytes_total", "counter", "direction"),
         ("attache_bytes_total", "counter", "route direction"),
+        ("attache_trailers_dropped_total", "counter", "route"),
         ("attache_dns_seconds", "histogram", ""),
         ("attache_connect_seconds", "histogram", ""),
         ("attache_tls_handshake_seconds", "histogram", ""),

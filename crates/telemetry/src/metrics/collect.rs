@@ -127,6 +127,7 @@ fn routes(routes: &[RouteStats], out: &mut Vec<MetricFamily>) {
             to.seen(&[route, kind.label()], count.get());
         }
     });
+    each(&f::TRAILERS_DROPPED, &|to, stats, route| to.count(&[route], stats.trailers_dropped.get()));
     each(&f::BYTES, &|to, stats, route| {
         to.count(&[route, "in"], stats.bytes_in.get());
         to.count(&[route, "out"], stats.bytes_out.get());

@@ -25,6 +25,7 @@ pub struct RouteStats {
     pub(super) attempt_duration: Histogram,
     pub(super) retries: Count,
     pub(super) rejected: [Count; ErrorKind::ALL.len()],
+    pub(super) trailers_dropped: Count,
     pub(super) bytes_in: Count,
     pub(super) bytes_out: Count,
     /// Few and only after failures: the words are literals of the code.
@@ -42,6 +43,7 @@ impl RouteStats {
             attempt_duration: Histogram::new(&DURATIONS),
             retries: Count::default(),
             rejected: std::array::from_fn(|_| Count::default()),
+            trailers_dropped: Count::default(),
             bytes_in: Count::default(),
             bytes_out: Count::default(),
             retry_denied: Mutex::default(),
@@ -80,6 +82,9 @@ impl RouteStats {
         {
             self.rejected[kind as usize].add(1);
         }
+        if exchange.are_trailers_dropped() {
+            self.trailers_dropped.add(1);
+        }
         if let Some(why) = exchange.retry_denied() {
             self.deny(why, 1);
         }
@@ -105,6 +110,7 @@ impl RouteStats {
         }
         self.attempt_duration.absorb(&other.attempt_duration);
         self.retries.absorb(&other.retries);
+        self.trailers_dropped.absorb(&other.trailers_dropped);
         self.bytes_in.absorb(&other.bytes_in);
         self.bytes_out.absorb(&other.bytes_out);
         let denied = other.retry_denied.lock().clone();

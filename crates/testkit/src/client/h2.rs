@@ -9,6 +9,7 @@ use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
+use hyper::ext::Protocol;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
@@ -94,6 +95,28 @@ impl H2 {
     /// CONNECT, answered without a tunnel.
     pub async fn connect_to(&mut self, authority: &str) -> Response {
         self.send(Request::connect(authority).body(Full::default()).expect("a request")).await
+    }
+
+    /// Extended CONNECT (RFC 8441); a 200 comes with its stream.
+    pub async fn extended(
+        &mut self,
+        protocol: &'static str,
+        url: &str,
+        headers: &[(&str, &str)],
+    ) -> (http::Response<()>, Option<TokioIo<Upgraded>>) {
+        let mut request = Request::connect(url).extension(Protocol::from_static(protocol));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::default().boxed()).expect("a request");
+        let answer = within("an answer to CONNECT", self.head(request)).await.expect("an answer");
+        let (head, body) = answer.into_parts();
+        let response = http::Response::from_parts(head.clone(), ());
+        let upgraded = match head.status.is_success() {
+            true => Some(within("a stream", hyper::upgrade::on(http::Response::from_parts(head, body))).await),
+            false => None,
+        };
+        (response, upgraded.map(|upgraded| TokioIo::new(upgraded.expect("a stream"))))
     }
 
     /// A tunnel to `authority`, which must be granted.

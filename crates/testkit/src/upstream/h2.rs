@@ -11,13 +11,19 @@ use super::reply::{Payload, Reply, Then};
 use super::{Book, Handler, Seen};
 use crate::wire::{Fields, Stream};
 
-pub(super) async fn serve<S: Stream + 'static>(io: S, connection: usize, handler: &Arc<Handler>, book: &Book) {
+pub(super) async fn serve<S: Stream + 'static>(
+    io: S,
+    connection: usize,
+    handler: &Arc<Handler>,
+    early: bool,
+    book: &Book,
+) {
     let Ok(mut accepted) = server::handshake(io).await else { return };
     let mut streams = JoinSet::new();
     // Ends with the connection; what its streams still do is dropped with it.
     while let Some(Ok((request, respond))) = accepted.accept().await {
         let (handler, book) = (Arc::clone(handler), book.clone());
-        streams.spawn(async move { answer(request, respond, connection, &*handler, &book).await });
+        streams.spawn(async move { answer(request, respond, connection, &*handler, early, &book).await });
     }
 }
 
@@ -45,6 +51,7 @@ async fn answer(
     mut respond: server::SendResponse<Bytes>,
     connection: usize,
     handler: &Handler,
+    early: bool,
     book: &Book,
 ) {
     let (head, mut incoming) = request.into_parts();
@@ -61,6 +68,9 @@ async fn answer(
         headers,
         ..Seen::default()
     });
+    if early {
+        return say(&handler(&seen), respond);
+    }
     while let Some(data) = incoming.data().await {
         let Ok(data) = data else { return };
         // A stream that is over has no window to give back.

@@ -180,6 +180,10 @@ struct Landing {
 
 impl Finish for Landing {
     fn trailers(&mut self, trailers: &HeaderMap) {
+        // hyper takes up to an empty line for trailers whatever follows the last chunk: a doubtful end.
+        if let Some(lease) = &mut self.lease {
+            lease.last = true;
+        }
         if grpc_failed(trailers)
             && let Some(generation) = self.late.take()
         {
@@ -188,10 +192,13 @@ impl Finish for Landing {
     }
 
     fn finish(mut self: Box<Self>, end: End, now: Tick) {
+        let uploaded = self.uploaded.as_ref().is_none_or(|done| done.load(Relaxed));
+        if !uploaded && let Some(lease) = self.lease.take() {
+            lease.close();
+        }
         match end {
             End::Complete => {
-                let uploaded = self.uploaded.as_ref().is_none_or(|done| done.load(Relaxed));
-                if uploaded && let Some(lease) = self.lease.take() {
+                if let Some(lease) = self.lease.take() {
                     lease.give_back(now);
                 }
             }

@@ -11,55 +11,76 @@ use std::task::{Context, Poll};
 use exchange::service::Outcome;
 use exchange::{Body, ResponseFuture};
 use http::Request;
+use pin_project_lite::pin_project;
 
-use super::{Answer, Flight, Limit, OnWire, Unsent, bounded, dial, received};
-use crate::pool::Want;
+use super::{Answer, Flight, Limit, Unsent, bounded, dial, received};
+use crate::pool::{Lease, Received, Want};
 
-/// A request on its way.
-pub(super) struct Riding {
-    /// Gone once there is an outcome, or the slow way took over.
-    on: Option<On>,
-    slow: Option<ResponseFuture>,
+pin_project! {
+    /// A request on its way; `F` is hyper's future of the answer, in here so that both are one allocation.
+    struct Riding<F> {
+        #[pin]
+        sending: Option<F>,
+        // Gone once there is an outcome, or the slow way took over.
+        on: Option<On>,
+        slow: Option<ResponseFuture>,
+    }
 }
 
 struct On {
     flight: Flight,
-    wire: OnWire,
+    lease: Lease,
     uploaded: Option<Arc<AtomicBool>>,
     want: Want,
     limit: Limit,
 }
 
-impl Riding {
-    pub(super) fn new(flight: Flight, wire: OnWire, uploaded: Option<Arc<AtomicBool>>, want: Want) -> Self {
-        let limit = Limit::of(&flight);
-        Self { on: Some(On { flight, wire, uploaded, want, limit }), slow: None }
-    }
+/// The attempt of a request that was handed over, until its answer.
+pub(super) fn go<F>(
+    sending: F,
+    flight: Flight,
+    lease: Lease,
+    uploaded: Option<Arc<AtomicBool>>,
+    want: Want,
+) -> ResponseFuture
+where
+    F: Future<Output = Received> + Send + 'static,
+{
+    let limit = Limit::of(&flight);
+    ResponseFuture::new(Riding {
+        sending: Some(sending),
+        on: Some(On { flight, lease, uploaded, want, limit }),
+        slow: None,
+    })
 }
 
-impl Future for Riding {
+impl<F: Future<Output = Received>> Future for Riding<F> {
     type Output = Outcome;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
-        let this = &mut *self;
-        if let Some(slow) = &mut this.slow {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
+        let mut this = self.project();
+        if let Some(slow) = this.slow {
             return Pin::new(slow).poll(cx);
         }
-        let Some(on) = &mut this.on else { return Poll::Pending };
-        let received = match on.wire.sending.as_mut().poll(cx) {
+        let (Some(sending), Some(on)) = (this.sending.as_mut().as_pin_mut(), &mut *this.on) else {
+            return Poll::Pending;
+        };
+        let received = match sending.poll(cx) {
             Poll::Ready(answer) => Ok(answer),
             Poll::Pending => Err(std::task::ready!(on.limit.poll(cx, on.flight.exchange()))),
         };
-        let Some(On { flight, wire, uploaded, want, .. }) = this.on.take() else { return Poll::Pending };
+        // One that is given up is cancelled here.
+        this.sending.set(None);
+        let Some(On { flight, lease, uploaded, want, .. }) = this.on.take() else { return Poll::Pending };
         match received {
             Err(over) => {
                 // An HTTP/2 connection that went silent takes no further request.
-                wire.lease.retire();
+                lease.retire();
                 let error = flight.overdue(over);
                 flight.failed(&error);
                 Poll::Ready(Err(error))
             }
-            Ok(answer) => match self::received(answer, wire.lease, &flight, uploaded.clone()) {
+            Ok(answer) => match self::received(answer, lease, &flight, uploaded.clone()) {
                 Ok(answer) => Poll::Ready(Ok(flight.answered(answer))),
                 Err(Unsent::Failed(error)) => {
                     flight.failed(&error);

@@ -5,6 +5,7 @@ use exchange::headers::{self, Seen};
 use exchange::{Body, Error, ErrorKind, Sent};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Response, Uri, Version, header};
+use http_body::Body as _;
 
 /// Gives the request the form of the connection: origin-form and `Host`, or `:scheme`, `:authority` and no `Host`.
 ///
@@ -15,6 +16,13 @@ pub(super) fn dress(request: &mut Request<Body>, h2: bool, tls: bool) {
 
 fn dress_h1(request: &mut Request<Body>) {
     *request.version_mut() = Version::HTTP_11;
+    // Without the field hyper drops a body of unknown length, since these rarely have one.
+    if matches!(*request.method(), Method::GET | Method::HEAD)
+        && !request.body().is_end_stream()
+        && request.body().size_hint().exact().is_none()
+    {
+        request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
     if request.uri().scheme().is_none() {
         return;
     }
@@ -24,7 +32,9 @@ fn dress_h1(request: &mut Request<Body>) {
     {
         request.headers_mut().insert(header::HOST, host);
     }
-    let path = parts.path_and_query.take().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    // What says `/` may be empty (the target was an authority and a fragment, which hyper drops) and be written so.
+    let path = parts.path_and_query.take().filter(|path| path.as_str() != "/");
+    let path = path.unwrap_or_else(|| PathAndQuery::from_static("/"));
     *request.uri_mut() = Uri::from(path);
 }
 
@@ -43,6 +53,34 @@ fn dress_h2(request: &mut Request<Body>, tls: bool) {
     *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
 }
 
+/// RFC 9110 section 8.6: one length is said once, and none with a 204; a list of the same one is not passed on.
+fn length(response: &mut Response<Body>) -> Result<(), Error> {
+    if response.status() == http::StatusCode::NO_CONTENT {
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+        return Ok(());
+    }
+    let headers = response.headers();
+    let single = headers.len() == headers.keys_len();
+    let Some(first) = headers.get(header::CONTENT_LENGTH) else { return Ok(()) };
+    let is_number = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    if single && is_number(first.as_bytes()) {
+        return Ok(());
+    }
+    let said = headers.get_all(header::CONTENT_LENGTH);
+    let mut said = said.iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    let first = said.next().unwrap_or_default();
+    if !is_number(first) || said.any(|other| other != first) {
+        return Err(bad("the upstream's answer has more than one Content-Length"));
+    }
+    let first = HeaderValue::from_bytes(first).map_err(|_| bad("the upstream's Content-Length is no number"))?;
+    response.headers_mut().insert(header::CONTENT_LENGTH, first);
+    Ok(())
+}
+
+fn bad(why: &'static str) -> Error {
+    Error::new(ErrorKind::Protocol).with_sent(Sent::Complete).with_detail(why)
+}
+
 /// Takes the connection's own fields off a response. A relayed 101 keeps what makes it one.
 ///
 /// # Errors
@@ -57,9 +95,15 @@ pub(super) fn undress(response: &mut Response<Body>) -> Result<(), Error> {
         let mut codings = response.headers().get_all(header::TRANSFER_ENCODING).iter();
         let first = codings.next().map(HeaderValue::as_bytes).unwrap_or_default();
         if codings.next().is_some() || !first.eq_ignore_ascii_case(b"chunked") {
-            let error = Error::new(ErrorKind::Protocol).with_sent(Sent::Complete);
-            return Err(error.with_detail("the upstream's Transfer-Encoding is not exactly `chunked`"));
+            return Err(bad("the upstream's Transfer-Encoding is not exactly `chunked`"));
         }
+        if seen.content_length() && !response.body().is_end_stream() {
+            // RFC 9112 section 6.3: one of the two is a lie, and whoever reads the answer next believes the other.
+            return Err(bad("the upstream's answer has a Content-Length and a Transfer-Encoding"));
+        }
+    }
+    if seen.content_length() {
+        length(response)?;
     }
     headers::strip(response.headers_mut(), seen);
     if let Some(upgrade) = upgrade {
@@ -67,4 +111,21 @@ pub(super) fn undress(response: &mut Response<Body>) -> Result<(), Error> {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_is_never_empty() {
+        for (asked, sent) in [("http://a.test:80#@b.test/", "/"), ("http://a.test", "/"), ("http://a.test?q", "/?q")] {
+            let mut request = Request::new(Body::empty());
+            *request.uri_mut() = asked.parse().expect("a target");
+
+            dress_h1(&mut request);
+
+            assert_eq!(request.uri().to_string(), sent, "{asked}");
+        }
+    }
 }

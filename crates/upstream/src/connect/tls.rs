@@ -209,7 +209,7 @@ impl Tls {
                 (Io::from(tokio_rustls::TlsStream::Client(tls)), protocol)
             }
             Err(io) => {
-                let tls = connector.connect(name.clone(), io).await.map_err(failed)?;
+                let tls = connector.connect(name.clone(), *io).await.map_err(failed)?;
                 let protocol = tls.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
                 (Io::other(tls), protocol)
             }

@@ -11,16 +11,30 @@ use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use policy::Tick;
 use telemetry::metrics::{Proto, Side};
+use tokio::task::JoinHandle;
 
+use super::ear::{Ear, Heard};
 use super::{IdlePlace, Lease, Limits, Place, Pool};
 
 /// Largest response header section that is read.
-const MAX_HEADER_BYTES: usize = 64 * 1024;
+pub(super) const MAX_HEADER_BYTES: usize = 64 * 1024;
+/// For each direction: what is read ahead for a client that stopped reading.
+const BUFFER: usize = 128 * 1024;
 
 /// A connection between two requests.
 pub(crate) struct Connection {
     pub sender: SendRequest<Body>,
     pub born: Tick,
+    pub ear: Arc<Ear>,
+    task: JoinHandle<()>,
+}
+
+impl Connection {
+    /// Closes it now. hyper would keep it open for a request body that is still being sent, for as long as an upstream
+    /// that has answered neither reads nor closes.
+    pub(super) fn close(&self) {
+        self.task.abort();
+    }
 }
 
 struct Parked {
@@ -83,16 +97,18 @@ pub(super) fn give_back(pool: &Pool, connection: Connection, now: Tick) {
 }
 
 pub(super) async fn handshake(pool: &Arc<Pool>, io: Io, place: Place, now: Tick) -> Result<Lease, Error> {
+    let ear = Arc::<Ear>::default();
     let (sender, connection) = Builder::new()
         .max_header_size(MAX_HEADER_BYTES)
-        .handshake(TokioIo::new(io))
+        .max_buf_size(BUFFER)
+        .handshake(TokioIo::new(Heard::new(io, Arc::clone(&ear))))
         .await
         .map_err(|error| Error::new(ErrorKind::Protocol).with_source(error))?;
     let open = pool.context.stats.connection(Side::Upstream, Proto::H1);
-    tokio::spawn(async move {
+    let task = tokio::spawn(async move {
         // An error of the connection reaches the request that is on it; an idle one just ends.
         let _ = connection.with_upgrades().await;
         drop((place, open));
     });
-    Ok(Lease::h1(Arc::clone(pool), Connection { sender, born: now }, false))
+    Ok(Lease::h1(Arc::clone(pool), Connection { sender, born: now, ear, task }, false))
 }

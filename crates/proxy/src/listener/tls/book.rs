@@ -11,8 +11,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-
-use super::der;
+use x509_parser::parse_x509_certificate;
 
 /// A certificate with its key, and what it says.
 pub(super) struct Pair {
@@ -30,7 +29,10 @@ impl Pair {
             let leaf = webpki::EndEntityCert::try_from(leaf).ok()?;
             Some(leaf.valid_dns_names().map(str::to_ascii_lowercase).collect())
         });
-        let expires = leaf.and_then(|leaf| der::not_after(&leaf));
+        let expires = leaf.and_then(|leaf| {
+            let (_, leaf) = parse_x509_certificate(&leaf).ok()?;
+            u64::try_from(leaf.validity().not_after.timestamp()).ok()
+        });
         Self { certified: Arc::new(certified), names: names.unwrap_or_default(), expires }
     }
 }
@@ -98,6 +100,18 @@ mod tests {
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
         let key = aws_lc_rs::default_provider().key_provider.load_private_key(key).expect("a key");
         Pair::new(CertifiedKey::new(vec![made.cert.der().clone()], key))
+    }
+
+    #[test]
+    fn its_end_is_read_in_seconds_since_1970() {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let mut params = rcgen::CertificateParams::new(vec!["a.test".to_owned()]).expect("parameters");
+        params.not_after = rcgen::date_time_ymd(2050, 1, 1);
+        let certificate = params.self_signed(&key).expect("signed").der().clone();
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let key = aws_lc_rs::default_provider().key_provider.load_private_key(key).expect("a key");
+
+        assert_eq!(Pair::new(CertifiedKey::new(vec![certificate], key)).expires, Some(2_524_608_000));
     }
 
     #[test]
