@@ -130,6 +130,8 @@ fn derived(tree: &mut Node, route: &[&str], policy: &Policy) {
     put("timeout", "total", policy.timeout.total);
     put("retry", "max_backoff", policy.retry.as_ref().map(|r| r.max_backoff));
     put("breaker", "max_open", policy.breaker.as_ref().map(|b| b.max_open));
+    let burst = policy.limit.rate.as_ref().map(|rate| rate.burst.to_string());
+    fill(tree, &[route, &["limit", "burst"]].concat(), burst);
 }
 
 /// Replaces what is absent at `path` by `text`.

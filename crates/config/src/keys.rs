@@ -56,6 +56,8 @@ form!(VALUE_MATCH, value_match, true, "a value, `*` for any, or `~regex`");
 form!(METHOD, method, false, "a method such as `GET`");
 form!(STATUSES, statuses, true, "a status such as `429`, `5xx` or `500-504`");
 form!(PORTS, ports, true, "a port such as `443`, or a range such as `\"8000-8999\"`");
+form!(RATE, rate, false, "a rate such as `100/s`, `1000/m` or `5000/h`");
+form!(PER, per, false, "`route`, `client`, `destination` or `header:<name>`");
 form!(GRPC, grpc, true, "a gRPC status such as `unavailable`");
 form!(HEADER, header_name, false, "a header name");
 form!(EDITED, edited_header, false, "a header name");
@@ -193,10 +195,11 @@ pub(crate) static BALANCE: Table = table(
     )]],
 );
 
-static POLICY: [Field; 11] = [
+static POLICY: [Field; 12] = [
     field("rewrite", Kind::Table(&REWRITE), Is("{}"), "Changes to the target on its way out."),
     field("retry", OrFalse(&RETRY_KIND), Is("{}"), "Repeats what is safe to repeat."),
     field("breaker", OrFalse(&BREAKER_KIND), Is("{}"), "Stops calling what keeps failing."),
+    field("limit", Kind::Table(&LIMIT), Is("{}"), "How much is sent at once."),
     field("balance", Kind::Table(&BALANCE), Is("{}"), "How one of several targets is picked."),
     field("auth", Kind::Table(&AUTH), Means("none"), "The credential that is sent to the upstream."),
     field("browser_origins", OneOrMany(&ORIGIN_KIND), Is("[]"), "Web pages that may use a route with `auth`."),
@@ -439,6 +442,41 @@ pub(crate) static SLOW: Table = table(
     &[&[
         field("over", Duration(1), Required, "An answer that takes longer is slow."),
         field("rate", Share, Is("50%"), "Share of slow answers that opens the breaker."),
+    ]],
+);
+
+pub(crate) static LIMIT: Table = table(
+    "limit",
+    "How much is sent at once.",
+    Some("concurrency"),
+    &[&[
+        field(
+            "concurrency",
+            Int(1, 1_000_000),
+            Means("1024 to each endpoint"),
+            "Requests in flight on this route; of a route without `to`, for each host.",
+        ),
+        field(
+            "adaptive",
+            Bool,
+            Is("false"),
+            "Finds out how much the destination bears; `concurrency` is the most then.",
+        ),
+        field("queue", Kind::Table(&QUEUE), Means("none"), "Where those wait that find no place."),
+        field("rate", Kind::Form(&RATE), Means("none"), "Requests in a time; more get 429 with Retry-After."),
+        field("burst", Int(1, 1_000_000), Means("the number in `rate`"), "Requests at once, after a pause."),
+        field("per", Kind::Form(&PER), Is("route"), "What has a rate of its own."),
+        field("pacing", Bool, Is("false"), "Waits until a limit that the upstream announced is renewed."),
+    ]],
+);
+
+pub(crate) static QUEUE: Table = table(
+    "queue",
+    "Where requests wait for a place, first come, first served.",
+    Some("size"),
+    &[&[
+        field("size", Int(1, 100_000), Required, "Requests that may wait."),
+        field("timeout", Duration(1), Is("1s"), "How long one waits at most."),
     ]],
 );
 

@@ -216,6 +216,7 @@ pub struct Policy {
     pub retry: Option<Retry>,
     /// `None`: `breaker: false`.
     pub breaker: Option<Breaker>,
+    pub limit: Limit,
     pub balance: Balance,
     pub auth: Option<Auth>,
     /// Lower-case origins, `https://app.example.com`.
@@ -316,6 +317,46 @@ pub struct Breaker {
 pub struct Slow {
     pub over: Duration,
     pub rate: f64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Limit {
+    /// `None`: a fixed ceiling to each endpoint.
+    pub concurrency: Option<u32>,
+    /// `concurrency`, or the ceiling, is the most; how much really is found out.
+    pub adaptive: bool,
+    /// Only with `concurrency` or `adaptive`.
+    pub queue: Option<Queue>,
+    pub rate: Option<Rate>,
+    /// Waits for limits that the upstream announced.
+    pub pacing: bool,
+}
+
+/// So many in a time, in each of what it counts by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rate {
+    pub count: u32,
+    pub period: Duration,
+    pub burst: u32,
+    pub per: Per,
+}
+
+/// What has a rate of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Per {
+    Route,
+    /// By address.
+    Client,
+    /// By host and port that the client asks for.
+    Destination,
+    /// By the value of this header, lower-case.
+    Header(String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queue {
+    pub size: usize,
+    pub timeout: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -1,16 +1,18 @@
 //! Scalars with a form of their own.
 //!
 //! Each parser is used twice, by the reader to report and by `check` to convert, so what is accepted and what is built
-//! cannot differ. Addresses and hosts are in `net`, parts of requests in `http`.
+//! cannot differ. Addresses and hosts are in `net`, parts of requests in `http`, rates in `limit`.
 
 use std::path::PathBuf;
 
 mod http;
+mod limit;
 mod net;
 
 pub(crate) use http::{
     edited_header, grpc, header_name, header_value, location, media, method, path, path_match, statuses, value_match,
 };
+pub(crate) use limit::{per, rate};
 pub(crate) use net::{To, address, destination, host, name, net, origin, resolve, rewritten_host, socket, to, url};
 
 /// Why a text is not of a form.

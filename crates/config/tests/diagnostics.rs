@@ -314,8 +314,28 @@ fn a_setting_that_nothing_would_obey_is_told() {
 }
 
 #[test]
+fn a_queue_needs_places_and_a_burst_a_rate() {
+    for (limit, expected) in [
+        ("200", vec![]),
+        ("{ concurrency: 1, queue: 5 }", vec![]),
+        ("{ queue: 5 }", vec!["missing-key"]),
+        ("{ adaptive: true, queue: 5 }", vec![]),
+        ("{ concurrency: 1, queue: { timeout: 1s } }", vec!["missing-key"]),
+        ("{ rate: 10/s, burst: 5, per: client }", vec![]),
+        ("{ burst: 5 }", vec!["missing-key"]),
+        ("{ per: client }", vec!["missing-key"]),
+        ("{ rate: 10 }", vec!["wrong-type"]),
+        ("{ rate: 10/d }", vec!["bad-value"]),
+        ("{ rate: 10/s, per: cookie }", vec!["bad-value"]),
+        ("0", vec!["out-of-range"]),
+    ] {
+        assert_eq!(ids(&found(&format!("{ROUTE}limit: {limit}\n"))), expected, "{limit}");
+    }
+}
+
+#[test]
 fn keys_of_later_versions_are_unknown() {
-    for key in ["limit", "health", "hedge", "fallback", "fault", "mirror", "allow", "intercept"] {
+    for key in ["health", "hedge", "fallback", "fault", "mirror", "allow", "intercept"] {
         assert_eq!(ids(&found(&format!("{ROUTE}{key}: 1\n"))), ["unknown-key"], "{key}");
     }
     for key in ["parent", "tracing"] {

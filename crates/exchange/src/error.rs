@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use crate::Rate;
 use crate::exchange::Door;
 
 /// Whether the upstream may have acted on the request.
@@ -151,6 +152,8 @@ pub struct Error {
     pub sent: Sent,
     /// When a repeat may succeed; becomes `Retry-After`.
     pub retry_after: Option<Duration>,
+    /// The quota that is used up; becomes `RateLimit` and `RateLimit-Policy`.
+    pub rate: Option<Box<Rate>>,
     detail: Option<Cow<'static, str>>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
@@ -158,7 +161,7 @@ pub struct Error {
 impl Error {
     /// An error before anything was sent upstream.
     pub const fn new(kind: ErrorKind) -> Self {
-        Self { kind, sent: Sent::Nothing, retry_after: None, detail: None, source: None }
+        Self { kind, sent: Sent::Nothing, retry_after: None, rate: None, detail: None, source: None }
     }
 
     /// Adds what it failed on, for people who may see it.
@@ -186,6 +189,14 @@ impl Error {
     #[must_use]
     pub const fn with_retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
+        self
+    }
+
+    /// Says which quota is used up; a repeat may succeed once it is renewed.
+    #[must_use]
+    pub fn with_rate(mut self, rate: Rate) -> Self {
+        self.retry_after = Some(rate.reset);
+        self.rate = Some(Box::new(rate));
         self
     }
 

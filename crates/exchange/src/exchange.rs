@@ -3,6 +3,7 @@
 //! One `Arc` in the request's body, a clone at the edge. What the edge knows at the start is plain;
 //! what layers learn on the way is atomic or once-set, so that no layer waits for another.
 
+use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock, Weak};
@@ -150,6 +151,7 @@ pub struct Exchange {
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
     attempts: Mutex<SmallVec<[Attempt; 1]>>,
+    held: OnceLock<Box<dyn Any + Send + Sync>>,
 }
 
 impl Exchange {
@@ -178,6 +180,7 @@ impl Exchange {
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
             attempts: Mutex::new(SmallVec::new()),
+            held: OnceLock::new(),
         }
     }
 
@@ -405,6 +408,13 @@ impl Exchange {
     /// Reads the attempts made so far.
     pub fn with_attempts<T>(&self, read: impl FnOnce(&[Attempt]) -> T) -> T {
         read(&self.attempts.lock())
+    }
+
+    /// Keeps `permit` until the exchange is over: its answer has ended and nobody reads the client's body any more, by
+    /// whichever way. One an exchange; a second one is given back at once.
+    pub fn keep(&self, permit: Box<dyn Any + Send + Sync>) {
+        let second = self.held.set(permit).is_err();
+        debug_assert!(!second, "an exchange holds one permit");
     }
 
     /// An endpoint with this label was already tried.

@@ -13,6 +13,7 @@ pub mod load;
 pub mod problem;
 pub mod proxy_status;
 pub mod random;
+pub mod rate;
 pub mod service;
 
 pub use authority::{Authority, Host};
@@ -23,4 +24,5 @@ pub use interim::Interim;
 pub use io::Io;
 pub use load::Load;
 pub use random::Random;
+pub use rate::Rate;
 pub use service::{ArcService, ResponseFuture};

@@ -8,7 +8,7 @@ use http::header::{self, HeaderValue};
 use http::{Method, Response};
 
 use crate::exchange::Head;
-use crate::{Body, Error, ErrorKind, proxy_status};
+use crate::{Body, Error, ErrorKind, proxy_status, rate};
 
 /// The form of an error's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +43,11 @@ pub fn response(error: &Error, head: &Head, form: Form) -> Response<Body> {
     let headers = response.headers_mut();
     headers.insert("proxy-status", proxy_status::value(error, head.client.local));
     if let Some(after) = error.retry_after {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs() + u64::from(after.subsec_nanos() > 0)));
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(rate::seconds(after)));
+    }
+    if let Some(rate) = &error.rate {
+        headers.insert("ratelimit-policy", rate.policy_field());
+        headers.insert("ratelimit", rate.field());
     }
     response
 }

@@ -4,11 +4,14 @@
 
 pub mod browser;
 pub mod compress;
+pub mod concurrency;
 pub mod credentials;
 pub mod deadline;
 pub mod decompress;
 pub mod headers;
 pub mod observe;
+pub mod pacing;
+pub mod rate_limit;
 pub mod redirect;
 pub mod respond;
 pub mod retry;

@@ -4,6 +4,7 @@
 //! `Arc` that somebody else owns. The numbers that steer it are passed in on each call, so that a reload
 //! changes thresholds without forgetting what was measured.
 
+pub mod adaptive;
 pub mod backoff;
 pub mod breaker;
 pub mod budget;

@@ -9,6 +9,9 @@ use config::model::{self, Action, Auth, Policy, Scheme, Url};
 use exchange::headers::Via;
 use exchange::{Authority, Host};
 use http::{HeaderName, header, uri};
+use middleware::concurrency::Scope;
+use middleware::pacing::Paces;
+use middleware::rate_limit::Meters;
 use upstream::connect::{Destination, Tls};
 use upstream::endpoint::{Key, Protocol};
 
@@ -60,6 +63,9 @@ pub fn snapshot(model: Model, generation: u64, ground: &Ground<'_>) -> Result<Sn
                 end: End::Hosts { tls },
                 any_host: true,
                 credential: None,
+                places: places(DEFAULT, &model.default.policy, true, ground.state),
+                paces: paces(DEFAULT, &model.default.policy, ground.state),
+                meters: meters(DEFAULT, &model.default.policy, ground.state),
                 prefix: None,
             },
             fronts,
@@ -101,12 +107,28 @@ fn plan(model: &Model, route: &model::Route, state: &State) -> Result<Plan, Stri
         policy: route.policy.clone(),
         any_host: route.matcher.host == model::HostMatch::Any,
         credential: credential(&route.policy, state),
+        places: places(&route.name, &route.policy, route.action == Action::Same, state),
+        paces: paces(&route.name, &route.policy, state),
+        meters: meters(&route.name, &route.policy, state),
         end: end(model, route, state)?,
         prefix: match &route.matcher.path {
             model::PathMatch::Prefix(prefix) => Some(prefix.clone()),
             _ => None,
         },
     })
+}
+
+fn places(route: &str, policy: &Policy, by_host: bool, state: &State) -> Option<Scope> {
+    let has_places = policy.limit.concurrency.is_some() || policy.limit.adaptive;
+    has_places.then(|| state.places(route, by_host))
+}
+
+fn meters(route: &str, policy: &Policy, state: &State) -> Option<Arc<Meters>> {
+    policy.limit.rate.as_ref().map(|_| state.meters(route))
+}
+
+fn paces(route: &str, policy: &Policy, state: &State) -> Option<Arc<Paces>> {
+    policy.limit.pacing.then(|| state.paces(route))
 }
 
 fn end(model: &Model, route: &model::Route, state: &State) -> Result<End, String> {

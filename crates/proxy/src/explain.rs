@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use serde::Serialize;
 
 use crate::offline::Offline;
+use crate::params;
 use crate::snapshot::{End, Plan};
 use crate::stack::Site;
 
@@ -31,6 +32,7 @@ pub struct Explanation {
     timeouts: Vec<(&'static str, String)>,
     retry: String,
     breaker: String,
+    limit: String,
     credential: String,
 }
 
@@ -110,6 +112,7 @@ fn refused(request: String, door: &'static str, why: &str) -> Explanation {
         timeouts: Vec::new(),
         retry: "none".into(),
         breaker: "none".into(),
+        limit: "none".into(),
         credential: "none".into(),
     }
 }
@@ -145,6 +148,7 @@ fn of_plan(plan: &Plan, request: String, door: &'static str) -> Explanation {
         timeouts: timeouts(policy),
         retry: policy.retry.as_ref().map_or_else(|| "off".into(), retry),
         breaker: policy.breaker.as_ref().map_or_else(|| "off".into(), breaker),
+        limit: limit(plan),
         credential: policy.auth.as_ref().map_or_else(|| "none".into(), credential),
     }
 }
@@ -186,6 +190,38 @@ fn breaker(breaker: &model::Breaker) -> String {
         shown(breaker.open),
         shown(breaker.max_open),
     )
+}
+
+fn limit(plan: &Plan) -> String {
+    let limit = &plan.policy.limit;
+    let of_whom = match plan.end {
+        End::Redirect { .. } | End::Respond { .. } => return "none".into(),
+        End::Hosts { .. } => " to each host",
+        End::Targets { .. } => "",
+    };
+    let mut text = match limit.concurrency {
+        places if limit.adaptive => {
+            format!("as many in flight{of_whom} as it bears, at most {}", places.unwrap_or(params::CEILING))
+        }
+        Some(places) => format!("{places} in flight{of_whom}"),
+        None => format!("{} in flight to each endpoint", params::CEILING),
+    };
+    if let Some(queue) = limit.queue {
+        text.push_str(&format!(", {} more wait up to {}", queue.size, shown(queue.timeout)));
+    }
+    if let Some(rate) = &limit.rate {
+        let of = match &rate.per {
+            model::Per::Route => "in all".into(),
+            model::Per::Client => "for each client".into(),
+            model::Per::Destination => "for each destination".into(),
+            model::Per::Header(name) => format!("for each value of {name}"),
+        };
+        text.push_str(&format!("; {} in {} {of}, {} at once", rate.count, shown(rate.period), rate.burst));
+    }
+    if limit.pacing {
+        text.push_str("; waits for limits that the upstream announces");
+    }
+    text
 }
 
 fn credential(auth: &model::Auth) -> String {
@@ -254,6 +290,7 @@ impl fmt::Display for Explanation {
         row("timeouts", &timeouts.join(", "))?;
         row("retry", &self.retry)?;
         row("breaker", &self.breaker)?;
+        row("limit", &self.limit)?;
         row("credential", &self.credential)
     }
 }

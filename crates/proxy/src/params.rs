@@ -5,7 +5,10 @@ use std::sync::Arc;
 use config::model::{self, HeaderEdit, Policy};
 use exchange::{ArcService, Load};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
-use middleware::{Algorithms, browser, compress, deadline, decompress, headers, redirect, respond, retry, target};
+use middleware::{
+    Algorithms, browser, compress, concurrency, deadline, decompress, headers, pacing, rate_limit, redirect, respond,
+    retry, target,
+};
 use policy::backoff::Backoff;
 use policy::{breaker, budget};
 
@@ -13,6 +16,9 @@ use upstream::upstream::host_budgets;
 
 use crate::snapshot::{End, Plan, Snapshot, Target};
 use crate::worker::Worker;
+
+/// Requests at an endpoint at once, where the route sets no limit.
+pub const CEILING: u32 = 1024;
 
 pub fn deadline(policy: &Policy) -> deadline::Params {
     deadline::Params { total: policy.timeout.total }
@@ -23,6 +29,45 @@ pub fn browser(plan: &Plan) -> Option<browser::Params> {
     plan.credential
         .as_ref()
         .map(|_| browser::Params { origins: plan.policy.browser_origins.clone(), any_host: plan.any_host })
+}
+
+/// Only where something is sent, and the route says how much at once.
+pub fn concurrency(plan: &Plan) -> Option<(concurrency::Params, concurrency::Scope)> {
+    let limit = &plan.policy.limit;
+    let queue = limit.queue.map(|queue| concurrency::Queue { size: queue.size, timeout: queue.timeout });
+    if matches!(plan.end, End::Redirect { .. } | End::Respond { .. }) {
+        return None;
+    }
+    let most = limit.concurrency.unwrap_or(CEILING);
+    Some((concurrency::Params { limit: most, adaptive: limit.adaptive, queue }, plan.places.clone()?))
+}
+
+/// Only where something is sent, and the route has a rate.
+pub fn rate_limit(plan: &Plan) -> Option<(rate_limit::Params, Arc<rate_limit::Meters>)> {
+    let from = plan.policy.limit.rate.as_ref()?;
+    if matches!(plan.end, End::Redirect { .. } | End::Respond { .. }) {
+        return None;
+    }
+    let quota = rate_limit::Quota { interval: from.period / from.count.max(1), burst: from.burst };
+    let per = match &from.per {
+        model::Per::Route => rate_limit::Per::Route,
+        model::Per::Client => rate_limit::Per::Client,
+        model::Per::Destination => rate_limit::Per::Destination,
+        model::Per::Header(name) => rate_limit::Per::Header(HeaderName::from_bytes(name.as_bytes()).ok()?),
+    };
+    Some((rate_limit::Params { quota, per }, plan.meters.clone()?))
+}
+
+/// `target`: `None` for each request's own host.
+pub fn pacing(plan: &Plan, target: Option<&Target>) -> Option<pacing::Scope> {
+    let paces = plan.paces.as_ref()?;
+    Some(match target {
+        None => pacing::Scope::Hosts(Arc::clone(paces)),
+        Some(target) => {
+            let names: Vec<_> = target.endpoints.iter().map(|key| &*key.upstream).collect();
+            pacing::Scope::One(paces.named(names.first().copied().unwrap_or_default()))
+        }
+    })
 }
 
 pub fn compress(policy: &Policy) -> Option<compress::Params> {
@@ -87,7 +132,14 @@ pub fn upstream(policy: &Policy) -> Arc<upstream::Params> {
         ..breaker::Params::default()
     });
     let timeout = &policy.timeout;
-    Arc::new(upstream::Params { connect: timeout.connect, attempt: timeout.attempt, idle: timeout.idle, breaker })
+    Arc::new(upstream::Params {
+        connect: timeout.connect,
+        attempt: timeout.attempt,
+        idle: timeout.idle,
+        breaker,
+        // A limit of the route's own is kept by its bulkhead.
+        concurrency: policy.limit.concurrency.map_or(CEILING, |_| u32::MAX),
+    })
 }
 
 pub fn target<'a>(

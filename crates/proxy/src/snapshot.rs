@@ -8,7 +8,10 @@ use exchange::Authority;
 use exchange::headers::Via;
 use http::HeaderName;
 use http::uri;
+use middleware::concurrency::Scope;
 use middleware::credentials::Secret;
+use middleware::pacing::Paces;
+use middleware::rate_limit::Meters;
 use policy::budget::Budget;
 use upstream::connect::Tls;
 use upstream::endpoint::Key;
@@ -52,6 +55,12 @@ pub struct Plan {
     pub any_host: bool,
     /// The credential, if it has one.
     pub credential: Option<Credential>,
+    /// Whose places its requests take, if it has a limit of its own.
+    pub places: Option<Scope>,
+    /// What counts its requests in time, if it has a rate.
+    pub meters: Option<Arc<Meters>>,
+    /// What its upstreams announced, if it waits for that.
+    pub paces: Option<Arc<Paces>>,
     /// The prefix that `rewrite: prefix` replaces.
     pub prefix: Option<String>,
 }

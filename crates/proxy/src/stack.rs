@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use exchange::{ArcService, Authority, Exchange, Load};
+use exchange::{ArcService, Authority, Exchange, Load, Random};
 use middleware::observe::Watch;
-use middleware::{browser, compress, credentials, deadline, decompress, headers, redirect, respond, retry, target};
+use middleware::{
+    browser, compress, concurrency, credentials, deadline, decompress, headers, pacing, rate_limit, redirect, respond,
+    retry, target,
+};
 use telemetry::Observer;
 use tower::Layer;
 use upstream::set::{Balance, Set};
@@ -46,6 +49,10 @@ pub fn build(plan: &Plan, snapshot: &Snapshot, worker: &Arc<Worker>) -> Stack {
     route.note("observe", true); // counts and logs at the body's end; held by the edge, so it needs no box
     let deadline = route.push("deadline", Some(deadline::layer(params::deadline(policy)))); // the total time, over all below
     let browser = route.push("browser", params::browser(plan).map(browser::layer)); // a web page may not borrow a credential
+    let rate =
+        route.push("rate_limit", params::rate_limit(plan).map(|(params, meters)| rate_limit::layer(params, meters))); // no more than so many in a time
+    let concurrency =
+        route.push("concurrency", params::concurrency(plan).map(|(params, scope)| concurrency::layer(params, scope))); // a place, or a bounded wait for one
     let compress = route.push("compress", params::compress(policy).map(compress::layer)); // towards the client, as it accepts
     let decompress = route.push("decompress", params::decompress(policy).map(decompress::layer)); // asked of the upstream for a client that did not
     let retry = route.push("retry", params::retry(plan, worker).map(|(params, state)| retry::layer(params, state))); // attempts, under a budget
@@ -60,7 +67,8 @@ pub fn build(plan: &Plan, snapshot: &Snapshot, worker: &Arc<Worker>) -> Stack {
             let upstream =
                 Arc::new(Upstream::of_hosts(tls.clone(), params::upstream(policy), Arc::clone(worker.upstream())));
             let mut layers = Layers::default();
-            let service = aimed(&mut layers, plan, snapshot, ArcService::shared(Arc::clone(&upstream)));
+            let pacing = paced(&mut layers, plan, None, &random);
+            let service = pacing(aimed(&mut layers, plan, snapshot, ArcService::shared(Arc::clone(&upstream))));
             let rewritten = params::rewritten(plan, service.clone(), upstream);
             route.note("target", rewritten.is_some()); // the path and host it is asked for, where they change
             route.names.append(&mut layers.names);
@@ -72,7 +80,8 @@ pub fn build(plan: &Plan, snapshot: &Snapshot, worker: &Arc<Worker>) -> Stack {
                 let mut layers = Layers::default();
                 let upstream = Arc::new(bottom(one, params::upstream(policy), worker));
                 let load: Arc<dyn Load> = Arc::clone(&upstream) as _;
-                let service = aimed(&mut layers, plan, snapshot, ArcService::shared(upstream));
+                let pacing = paced(&mut layers, plan, Some(one), &random);
+                let service = pacing(aimed(&mut layers, plan, snapshot, ArcService::shared(upstream)));
                 candidates.push((one, service, load, layers));
             }
             route.note("target", true); // which URL this attempt goes to
@@ -83,7 +92,7 @@ pub fn build(plan: &Plan, snapshot: &Snapshot, worker: &Arc<Worker>) -> Stack {
             )
         }
     };
-    let service = [deadline, browser, compress, decompress, retry]
+    let service = [deadline, browser, rate, concurrency, compress, decompress, retry]
         .into_iter()
         .rev()
         .flatten()
@@ -91,6 +100,13 @@ pub fn build(plan: &Plan, snapshot: &Snapshot, worker: &Arc<Worker>) -> Stack {
     let observer = Arc::new(worker.observer(&plan.name));
     let config::model::Timeout { tunnel_idle, idle, .. } = policy.timeout;
     Stack { name: Arc::clone(&plan.name), layers: route.names, service, tunnel_idle, idle, observer }
+}
+
+/// Waits for what the target announced, per attempt; before a token is put on that might expire meanwhile.
+fn paced(layers: &mut Layers, plan: &Plan, target: Option<&Target>, random: &Random) -> Wrap {
+    let scope = params::pacing(plan, target);
+    let pacing = layers.push("pacing", scope.map(|scope| pacing::layer(scope, random.clone())));
+    pacing.unwrap_or_else(|| Box::new(|inner| inner))
 }
 
 /// What is done per attempt, once its target is fixed.
@@ -216,10 +232,58 @@ impl Site {
 mod tests {
     use std::sync::Arc;
 
-    use exchange::Authority;
+    use exchange::{Authority, Body, Client, Door, Error, ErrorKind, Exchange, Head, Host, clock};
+    use http::{Method, Request, Version};
+    use upstream::connect::Destination;
+    use upstream::endpoint::{Key, Protocol};
     use upstream::net::TokioNet;
 
     use crate::offline::Offline;
+    use crate::params::CEILING;
+
+    /// What a GET to the first route ends in.
+    fn outcome(offline: &Offline) -> Error {
+        let head = Head {
+            id: 1,
+            started: clock::now(),
+            door: Door::Forward,
+            client: Client { addr: None, local: true },
+            version: Version::HTTP_11,
+            method: Method::GET,
+            tls: false,
+            authority: Authority::parse("api.test").expect("an authority"),
+            path: "/".parse().expect("a path"),
+            upgrade: false,
+            grpc: false,
+        };
+        let mut request = Request::new(Body::empty().with_record(Arc::new(Exchange::new(head, None))));
+        *request.uri_mut() = "http://api.test/".parse().expect("a uri");
+        let service = offline.site().stacks()[0].service.clone();
+        offline.runtime().block_on(async { service.call(request).await.expect_err("nobody listens") })
+    }
+
+    #[test]
+    fn without_a_limit_an_endpoint_takes_a_thousand_and_with_one_the_route_decides() {
+        // Port 1 refuses.
+        for (limit, at_the_ceiling) in [("", ErrorKind::Overloaded), (", limit: 2000", ErrorKind::ConnectRefused)] {
+            let text = format!("routes: [{{ match: api.test, to: 'http://127.0.0.1:1', retry: false{limit} }}]");
+            let model = config::parse(&text, "test", config::Format::Yaml).expect("a model").model;
+            let offline = Offline::over(&model, Arc::new(TokioNet)).expect("built");
+            let host = Host::parse("127.0.0.1").expect("a host");
+            let destination = Destination { host, port: 1, tls: None };
+            let key = Key { upstream: "127.0.0.1:1".into(), destination, protocol: Protocol::Http1 };
+            let state = offline.worker().upstream().named(&key).state;
+            for _ in 1..CEILING {
+                assert!(state.inflight.acquire(CEILING));
+            }
+
+            assert_eq!(outcome(&offline).kind, ErrorKind::ConnectRefused, "the last place is taken");
+            assert_eq!(state.inflight.get(), CEILING - 1, "and given back");
+            assert!(state.inflight.acquire(CEILING));
+            assert_eq!(outcome(&offline).kind, at_the_ceiling);
+            assert_eq!(state.inflight.get(), CEILING, "{limit}");
+        }
+    }
 
     #[test]
     fn our_own_address_without_a_port_has_the_port_of_what_is_spoken() {

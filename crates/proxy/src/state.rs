@@ -1,4 +1,4 @@
-//! What outlives a configuration, by stable identity: endpoints, budgets, TLS identities, secrets.
+//! What outlives a configuration, by stable identity: endpoints, budgets, bulkheads, TLS identities, secrets.
 //!
 //! Thresholds live in the snapshot, counters here, so a reload never resets what was learnt.
 
@@ -6,7 +6,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 use config::model;
+use middleware::concurrency::{Bulkhead, Hosts, Scope};
 use middleware::credentials::Secret;
+use middleware::pacing::Paces;
+use middleware::rate_limit::Meters;
 use parking_lot::Mutex;
 use policy::budget::Budget;
 use upstream::connect::Tls;
@@ -21,6 +24,10 @@ pub struct State {
     /// Endpoints.
     pub registry: Arc<Registry>,
     budgets: Mutex<HashMap<String, Arc<Budget>>>,
+    bulkheads: Mutex<HashMap<String, Arc<Bulkhead>>>,
+    paces: Mutex<HashMap<String, Arc<Paces>>>,
+    meters: Mutex<HashMap<String, Arc<Meters>>>,
+    bulkheads_by_host: Mutex<HashMap<String, Arc<Hosts>>>,
     tls: tls::Store,
     fronts: Mutex<Vec<Weak<Front>>>,
     secrets: Mutex<HashMap<SecretKey, Secret>>,
@@ -51,6 +58,24 @@ impl State {
     pub fn budget(&self, upstream: &str) -> Arc<Budget> {
         let mut budgets = self.budgets.lock();
         Arc::clone(budgets.entry(upstream.to_owned()).or_insert_with(|| Arc::new(Budget::new())))
+    }
+
+    /// The places of a route: of one destination, or of each host.
+    pub fn places(&self, route: &str, by_host: bool) -> Scope {
+        match by_host {
+            true => Scope::Hosts(Arc::clone(self.bulkheads_by_host.lock().entry(route.to_owned()).or_default())),
+            false => Scope::One(Arc::clone(self.bulkheads.lock().entry(route.to_owned()).or_default())),
+        }
+    }
+
+    /// What counts a route's requests in time.
+    pub fn meters(&self, route: &str) -> Arc<Meters> {
+        Arc::clone(self.meters.lock().entry(route.to_owned()).or_default())
+    }
+
+    /// What a route's upstreams announced.
+    pub fn paces(&self, route: &str) -> Arc<Paces> {
+        Arc::clone(self.paces.lock().entry(route.to_owned()).or_default())
     }
 
     /// A TLS identity, the same one for equal parameters and files, so that sessions are resumed.
@@ -103,6 +128,10 @@ impl State {
     pub fn sweep(&self, secrets: &[SecretKey]) {
         self.registry.sweep();
         self.budgets.lock().retain(|_, budget| Arc::strong_count(budget) > 1);
+        self.bulkheads.lock().retain(|_, bulkhead| Arc::strong_count(bulkhead) > 1);
+        self.bulkheads_by_host.lock().retain(|_, hosts| Arc::strong_count(hosts) > 1);
+        self.paces.lock().retain(|_, paces| Arc::strong_count(paces) > 1);
+        self.meters.lock().retain(|_, meters| Arc::strong_count(meters) > 1);
         self.secrets.lock().retain(|key, _| secrets.contains(key));
     }
 }

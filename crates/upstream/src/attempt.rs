@@ -24,13 +24,14 @@ use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use policy::Tick;
-use policy::breaker::{self, Admission};
+use policy::breaker::Admission;
 
 pub(crate) use self::flight::Flight;
 use self::limit::Limit;
 use crate::connect::Flavour;
 use crate::endpoint::Endpoint;
 use crate::pool::{Lease, Received, Sender, Want};
+use crate::upstream::Params;
 
 /// Stale connections that may be met before a fresh one is dialed.
 const MAX_STALE: usize = 2;
@@ -39,20 +40,38 @@ const MAX_STALE: usize = 2;
 const UPLOADS: usize = 64 * 1024;
 const UPLOAD: usize = 8 * 1024;
 
-/// An endpoint whose breaker let a request pass.
+/// An endpoint with a place for a request, whose breaker let it pass. Only a `Flight` gives the place back.
 pub(crate) struct Admitted {
     pub endpoint: Endpoint,
     admission: Option<Admission>,
 }
 
-/// Asks the breaker; the error is what is left of its open time.
-pub(crate) fn admit(endpoint: Endpoint, breaker: Option<&breaker::Params>, now: Tick) -> Result<Admitted, Duration> {
-    let Some(params) = breaker else { return Ok(Admitted { endpoint, admission: None }) };
-    let (admission, transition) = endpoint.state.breaker.admit(params, now)?;
-    if let Some(transition) = transition {
-        flight::announce(&endpoint, transition);
+/// Why an endpoint takes no request.
+pub(crate) enum Refused {
+    /// Its breaker is open for so long.
+    Open(Duration),
+    /// It has as many as it may.
+    Full,
+}
+
+/// Takes a place at the endpoint and asks its breaker.
+pub(crate) fn admit(endpoint: Endpoint, params: &Params, now: Tick) -> Result<Admitted, Refused> {
+    if !endpoint.state.inflight.acquire(params.concurrency) {
+        return Err(Refused::Full);
     }
-    Ok(Admitted { endpoint, admission: Some(admission) })
+    let Some(params) = &params.breaker else { return Ok(Admitted { endpoint, admission: None }) };
+    match endpoint.state.breaker.admit(params, now) {
+        Ok((admission, transition)) => {
+            if let Some(transition) = transition {
+                flight::announce(&endpoint, transition);
+            }
+            Ok(Admitted { endpoint, admission: Some(admission) })
+        }
+        Err(left) => {
+            endpoint.state.inflight.release();
+            Err(Refused::Open(left))
+        }
+    }
 }
 
 /// Performs the attempt.

@@ -9,7 +9,7 @@ use policy::budget::Budget;
 use policy::{Tick, breaker};
 use smallvec::SmallVec;
 
-use crate::attempt::{self, Flight};
+use crate::attempt::{self, Flight, Refused};
 use crate::connect::{Destination, Tls};
 use crate::endpoint::{Endpoint, Key, Protocol};
 use crate::set::Set;
@@ -17,6 +17,9 @@ use crate::worker::Worker;
 
 /// Endpoints asked before the request is refused.
 const MAX_PICKS: usize = 3;
+
+/// When to come again to endpoints that are full: nobody knows, but not at once.
+const FULL: Duration = Duration::from_secs(1);
 
 /// The numbers of one upstream.
 #[derive(Clone, Debug)]
@@ -29,6 +32,8 @@ pub struct Params {
     pub idle: Duration,
     /// `None`: no breaker.
     pub breaker: Option<breaker::Params>,
+    /// Requests at one endpoint at once.
+    pub concurrency: u32,
 }
 
 /// The bottom of a stack; see the module.
@@ -72,6 +77,7 @@ impl Upstream {
         let breaker = self.params.breaker.as_ref();
         let mut refused: SmallVec<[usize; MAX_PICKS]> = SmallVec::new();
         let mut wait: Option<Duration> = None;
+        let mut full = false;
         while refused.len() < MAX_PICKS {
             let (index, endpoint) = match &self.source {
                 Source::Hosts(tls) if refused.is_empty() => (0, self.host(tls, exchange)?),
@@ -84,16 +90,24 @@ impl Upstream {
                     }
                 }
             };
-            match attempt::admit(endpoint, breaker, now) {
+            match attempt::admit(endpoint, &self.params, now) {
                 Ok(admitted) => {
                     exchange.set_breaker(admitted.endpoint.state.breaker.state() as u8);
                     return Ok(admitted);
                 }
-                Err(left) => {
+                Err(Refused::Open(left)) => {
                     wait = Some(wait.map_or(left, |wait| wait.min(left)));
                     refused.push(index);
                 }
+                Err(Refused::Full) => {
+                    full = true;
+                    refused.push(index);
+                }
             }
+        }
+        if full {
+            let detail = format!("{} requests are at each endpoint", self.params.concurrency);
+            return Err(Error::new(ErrorKind::Overloaded).with_detail(detail).with_retry_after(FULL));
         }
         exchange.set_breaker(breaker::State::Open as u8);
         Err(match wait {

@@ -8,11 +8,11 @@ use crate::effective::carries_secret;
 use crate::fields::Fields;
 use crate::keys::{
     AUTH, BALANCE, BASIC, BREAKER, BUDGET, COMPRESS, DECOMPRESS, DEFAULT, DEFAULT_KIND, DEFAULT_TIMEOUT, EDIT, HEADERS,
-    RETRY, REWRITE, ROUTE, ROUTE_KIND, SECRET, SECRET_HEADER, SLOW, TIMEOUT, TLS,
+    LIMIT, QUEUE, RETRY, REWRITE, ROUTE, ROUTE_KIND, SECRET, SECRET_HEADER, SLOW, TIMEOUT, TLS,
 };
 use crate::model::{
-    Algorithms, Auth, Balance, Breaker, Budget, Compress, Conditions, Decompress, HeaderEdit, Headers, Policy, Retry,
-    Rewrite, Secret, Slow, Timeout, Tls, TlsVersion,
+    Algorithms, Auth, Balance, Breaker, Budget, Compress, Conditions, Decompress, HeaderEdit, Headers, Limit, Policy,
+    Queue, Rate, Retry, Rewrite, Secret, Slow, Timeout, Tls, TlsVersion,
 };
 use crate::raw::text::Sources;
 use crate::raw::{Entry, Node, Value, overlay};
@@ -24,6 +24,7 @@ pub(super) const KEYS: &[&str] = &[
     "rewrite",
     "retry",
     "breaker",
+    "limit",
     "balance",
     "auth",
     "browser_origins",
@@ -67,6 +68,7 @@ impl Check<'_> {
             timeout: self.timeout(fields, kind),
             retry: fields.table("retry", &RETRY).map(|retry| self.retry(&retry)),
             breaker: fields.table("breaker", &BREAKER).map(|breaker| self.breaker(&breaker)),
+            limit: self.limit(&fields.section("limit", &LIMIT)),
             balance: balance(&fields.section("balance", &BALANCE)),
             auth,
             browser_origins,
@@ -176,6 +178,28 @@ impl Check<'_> {
             max_open: max_open.unwrap_or(Duration::from_secs(60).max(open)),
             probes: fields.int("probes"),
         }
+    }
+
+    fn limit(&mut self, fields: &Fields<'_>) -> Limit {
+        let concurrency = fields.maybe_int("concurrency").and_then(|n| u32::try_from(n).ok());
+        let queue = fields.table("queue", &QUEUE);
+        let adaptive = fields.flag("adaptive");
+        if queue.is_some() && concurrency.is_none() && !adaptive {
+            let message = "`queue` without `concurrency` or `adaptive`: there is nothing to wait for";
+            self.report.error("missing-key", fields.key("queue"), message, "add `concurrency`");
+        }
+        let queue = queue.map(|queue| Queue { size: queue.int("size"), timeout: queue.duration("timeout") });
+        let rate = fields.parse("rate", values::rate);
+        for key in ["burst", "per"].into_iter().filter(|key| rate.is_none() && fields.written(key)) {
+            let message = format!("`{key}` without `rate`: there is nothing to count");
+            self.report.error("missing-key", fields.key(key), message, "add `rate`");
+        }
+        let (burst, per) = (fields.maybe_int("burst"), fields.parse("per", values::per));
+        let rate = rate.zip(per).map(|((count, period), per)| {
+            let burst = burst.and_then(|n| u32::try_from(n).ok()).unwrap_or(count);
+            Rate { count, period, burst, per }
+        });
+        Limit { concurrency, adaptive, queue, rate, pacing: fields.flag("pacing") }
     }
 
     fn auth(&mut self, fields: &Fields<'_>) -> Option<Auth> {

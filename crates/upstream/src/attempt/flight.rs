@@ -36,8 +36,6 @@ pub(crate) struct Flight {
 impl Flight {
     pub(crate) fn new(admitted: Admitted, params: Arc<Params>, exchange: Arc<Exchange>, started: Tick) -> Self {
         let Admitted { endpoint, admission } = admitted;
-        // Counted, not limited: nothing is refused here.
-        let _ = endpoint.state.inflight.acquire(u32::MAX);
         Self { endpoint, admission, params, exchange, started, sent: Sent::Nothing, reused: false, noted: false }
     }
 
