@@ -179,12 +179,15 @@ fn breaker(breaker: &model::Breaker) -> String {
         Some(failures) => format!("{failures} failures in a row"),
         None => "5 connect failures in a row".into(),
     };
+    let slow = breaker.slow.map(|slow| format!(" failing or {}% slower than {}", slow.rate * 100.0, shown(slow.over)));
     format!(
-        "opens at {trip}, or {}% of at least {} calls in 10s; for {}, up to {}",
+        "opens at {trip}, or {}%{} of at least {} calls in 10s; for {}, up to {}; {} good probes close it",
         breaker.rate * 100.0,
+        slow.unwrap_or_default(),
         breaker.min_requests,
         shown(breaker.open),
         shown(breaker.max_open),
+        breaker.probes,
     )
 }
 

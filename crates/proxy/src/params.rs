@@ -76,6 +76,7 @@ pub fn retry(plan: &Plan, worker: &Arc<Worker>) -> Option<(retry::Params, retry:
 }
 
 pub fn upstream(policy: &Policy) -> Arc<upstream::Params> {
+    let timeout = &policy.timeout;
     let breaker = policy.breaker.as_ref().map(|from| breaker::Params {
         failures: from.failures,
         rate: from.rate,
@@ -84,9 +85,10 @@ pub fn upstream(policy: &Policy) -> Arc<upstream::Params> {
         open: from.open,
         max_open: from.max_open,
         successes: from.probes,
+        // Twice: an attempt that times out must still be there to count.
+        patience: timeout.attempt.map_or(breaker::PATIENCE, |attempt| attempt * 2),
         ..breaker::Params::default()
     });
-    let timeout = &policy.timeout;
     Arc::new(upstream::Params { connect: timeout.connect, attempt: timeout.attempt, idle: timeout.idle, breaker })
 }
 

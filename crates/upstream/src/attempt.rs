@@ -41,10 +41,15 @@ pub(crate) struct Admitted {
     admission: Option<Admission>,
 }
 
-/// Asks the breaker; the error is what is left of its open time.
-pub(crate) fn admit(endpoint: Endpoint, breaker: Option<&breaker::Params>, now: Tick) -> Result<Admitted, Duration> {
+/// Asks the breaker; the error is what is left of its open time. `repeatable`: see `Breaker::admit`.
+pub(crate) fn admit(
+    endpoint: Endpoint,
+    breaker: Option<&breaker::Params>,
+    now: Tick,
+    repeatable: bool,
+) -> Result<Admitted, Duration> {
     let Some(params) = breaker else { return Ok(Admitted { endpoint, admission: None }) };
-    let (admission, transition) = endpoint.state.breaker.admit(params, now)?;
+    let (admission, transition) = endpoint.state.breaker.admit(params, now, repeatable)?;
     if let Some(transition) = transition {
         flight::announce(&endpoint, transition);
     }

@@ -70,6 +70,7 @@ impl Upstream {
     /// An endpoint whose breaker lets the request pass.
     fn admit(&self, exchange: &Exchange, now: Tick) -> Result<attempt::Admitted, Error> {
         let breaker = self.params.breaker.as_ref();
+        let repeatable = exchange.head.method.is_idempotent();
         let mut refused: SmallVec<[usize; MAX_PICKS]> = SmallVec::new();
         let mut wait: Option<Duration> = None;
         while refused.len() < MAX_PICKS {
@@ -84,7 +85,7 @@ impl Upstream {
                     }
                 }
             };
-            match attempt::admit(endpoint, breaker, now) {
+            match attempt::admit(endpoint, breaker, now, repeatable) {
                 Ok(admitted) => {
                     exchange.set_breaker(admitted.endpoint.state.breaker.state() as u8);
                     return Ok(admitted);

@@ -4,6 +4,7 @@ use exchange::clock;
 use policy::Tick;
 use serde::Serialize;
 
+use super::breakers::shown;
 use crate::control::Control;
 use crate::listener::drain::Mode;
 use crate::listener::tls::Shown;
@@ -53,8 +54,8 @@ struct LastReload {
 pub(super) fn status(control: &Control, now: Tick) -> Status {
     let snapshot = control.reloader.current();
     let open = |state: &std::sync::Arc<upstream::endpoint::State>| {
-        (state.breaker.state() != policy::breaker::State::Closed)
-            .then(|| format!("{} {}", state.label, state.breaker.state().as_str()))
+        let told = state.breaker.state() != policy::breaker::State::Closed || state.breaker.forced().is_some();
+        told.then(|| format!("{} {}", state.label, shown(state)))
     };
     Status {
         version: 1,
@@ -153,7 +154,7 @@ pub(super) fn upstreams(control: &Control, now: Tick) -> Upstreams {
     let view = |state: &std::sync::Arc<upstream::endpoint::State>| EndpointView {
         upstream: state.upstream.to_string(),
         endpoint: state.label.to_string(),
-        breaker: state.breaker.state().as_str(),
+        breaker: shown(state),
         in_flight: state.inflight.get(),
         connections: state.connections.get(),
         latency_ms: state.latency.get(now).as_secs_f64() * 1e3,
