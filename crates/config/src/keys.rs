@@ -95,6 +95,7 @@ static UPSTREAM_KIND: Kind = Kind::Table(&UPSTREAM);
 static TARGET_KIND: Kind = Kind::Table(&TARGET);
 static RETRY_KIND: Kind = Kind::Table(&RETRY);
 static BREAKER_KIND: Kind = Kind::Table(&BREAKER);
+static OUTLIER_KIND: Kind = Kind::Table(&OUTLIER);
 static ACCESS_KIND: Kind = Kind::Table(&ACCESS);
 static CONDITION_KIND: Kind =
     Word(&["connect-failure", "reset", "refused-stream", "timeout", "5xx", "gateway-error", "retriable-4xx"]);
@@ -177,7 +178,29 @@ pub(crate) static UPSTREAM: Table = table(
         field("name", Kind::Form(&LABEL), Required, "How routes refer to it."),
         field("endpoints", OneOrMany(&URL_KIND), Required, "URLs, all of one scheme."),
         field("balance", Kind::Table(&BALANCE), Is("{}"), "How an endpoint is picked."),
+        field("outlier", OrFalse(&OUTLIER_KIND), Is("{}"), "Leaves out an endpoint that fails more than the others."),
+        field(
+            "max_ejected",
+            Share,
+            Is("50%"),
+            "Share of the endpoints that may be left out; beyond it requests go to all of them.",
+        ),
         field("tls", Kind::Table(&TLS), Is("{}"), "TLS towards the endpoints."),
+    ]],
+);
+
+pub(crate) static OUTLIER: Table = table(
+    "outlier",
+    "Leaves out an endpoint that fails more than the others.",
+    Some("margin"),
+    &[&[
+        field("margin", Share, Is("25%"), "By how much its share of failures lies above that of the others."),
+        field(
+            "min_requests",
+            Int(1, 1_000_000),
+            Is("20"),
+            "Requests in ten seconds, its own and the others', below which shares say nothing.",
+        ),
     ]],
 );
 

@@ -195,7 +195,19 @@ pub struct Upstream {
     /// All of one scheme; at least one.
     pub endpoints: Vec<Url>,
     pub balance: Balance,
+    /// `None`: `outlier: false`.
+    pub outlier: Option<Outlier>,
+    /// Share of the endpoints, 0..=1, that may be left out.
+    pub max_ejected: f64,
     pub tls: Tls,
+}
+
+/// When an endpoint fails so much more than the others that it is left out.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Outlier {
+    /// Share of failures, 0..=1, above that of the others.
+    pub margin: f64,
+    pub min_requests: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]

@@ -30,6 +30,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::Tick;
+use crate::outlier::Calls;
 use crate::pad::Padded;
 use window::{Counts, Window};
 use word::{Streaks, Word};
@@ -82,6 +83,8 @@ pub enum Cause {
     Elapsed,
     /// A background dial got through.
     Reachable,
+    /// It failed more than the other endpoints of its set.
+    Outlier,
     /// Enough probes succeeded.
     Recovered,
     /// Somebody said so.
@@ -99,6 +102,7 @@ impl Cause {
             Self::Probe => "probe failed",
             Self::Elapsed => "open time over",
             Self::Reachable => "reachable again",
+            Self::Outlier => "outlier",
             Self::Recovered => "probes succeeded",
             Self::Operator => "operator",
         }
@@ -189,6 +193,21 @@ impl Breaker {
     /// Whether it is open because nothing could be connected, so that a background dial may help.
     pub fn opened_by_connect(&self) -> bool {
         self.load().opened_by_connect()
+    }
+
+    /// Its generation and the calls of the last ten seconds, for a comparison with others; `None` unless it counts.
+    pub fn calls(&self, now: Tick) -> Option<(u32, Calls)> {
+        let generation = self.load().generation();
+        let counts = self.window.all(generation, now);
+        let closed = self.load().is(State::Closed, generation);
+        closed.then_some((generation, Calls { total: counts.total, failed: counts.failed }))
+    }
+
+    /// Opens it for what a comparison of this generation's calls said.
+    pub fn eject(&self, generation: u32, params: &Params, now: Tick, rng: &mut fastrand::Rng) -> Option<Transition> {
+        let mut at = At { params, now, rng };
+        let (from, to) = self.update(|word| word.is(State::Closed, generation).then(|| at.open(word, false)))?;
+        transition(from, to, Cause::Outlier, now)
     }
 
     /// What an operator wants of it.

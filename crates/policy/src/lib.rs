@@ -9,6 +9,7 @@ pub mod breaker;
 pub mod budget;
 pub mod inflight;
 pub mod latency;
+pub mod outlier;
 mod pad;
 pub mod pick;
 #[cfg(test)]

@@ -9,12 +9,14 @@ use config::model::{self, Action, Auth, Policy, Scheme, Url};
 use exchange::headers::Via;
 use exchange::{Authority, Host};
 use http::{HeaderName, header, uri};
+use policy::outlier;
 use upstream::connect::{Destination, Tls};
 use upstream::endpoint::{Key, Protocol};
 
 use crate::listener::tls::{Front, Part};
+use crate::params;
 use crate::route::Table;
-use crate::snapshot::{Credential, End, Plan, Snapshot, Target};
+use crate::snapshot::{Credential, End, Group, Plan, Snapshot, Target};
 use crate::state::{SecretForm, SecretKey, State};
 use crate::wrong::Wrong;
 
@@ -52,6 +54,7 @@ pub fn snapshot(model: Model, generation: u64, ground: &Ground<'_>) -> Result<Sn
     match (table, default, via) {
         (Ok(table), Ok(tls), Ok(via)) if wrong.is_empty() => Ok(Snapshot {
             generation,
+            groups: groups(&model, &routes),
             table,
             routes,
             default: Plan {
@@ -128,6 +131,7 @@ fn end(model: &Model, route: &model::Route, state: &State) -> Result<End, String
                     base: target.url.base.clone(),
                     endpoints: vec![endpoint],
                     balance: route.policy.balance,
+                    max_ejected: 1.0,
                 });
             }
             let budget = state.budget(&urls.iter().map(|target| shown(&target.url)).collect::<Vec<_>>().join(" "));
@@ -150,10 +154,31 @@ fn end(model: &Model, route: &model::Route, state: &State) -> Result<End, String
                 base: first.base.clone(),
                 endpoints,
                 balance: upstream.balance,
+                max_ejected: upstream.max_ejected,
             };
             End::Targets { targets: vec![target], budget: state.budget(name) }
         }
     })
+}
+
+/// The named upstreams that routes use.
+fn groups(model: &Model, plans: &[Plan]) -> Vec<Group> {
+    let group = |upstream: &model::Upstream| {
+        let uses = |route: &model::Route| matches!(&route.action, Action::Upstream(name) if *name == upstream.name);
+        let mut users = model.routes.iter().zip(plans).filter(|(route, _)| uses(route)).map(|(_, plan)| plan);
+        let plan = users.clone().next()?;
+        let End::Targets { targets, .. } = &plan.end else { return None };
+        let breaker = users.find_map(|plan| params::breaker(&plan.policy));
+        let outlier =
+            upstream.outlier.map(|from| outlier::Params { margin: from.margin, min_requests: from.min_requests });
+        Some(Group {
+            name: upstream.name.as_str().into(),
+            endpoints: targets.iter().flat_map(|target| target.endpoints.clone()).collect(),
+            max_ejected: upstream.max_ejected,
+            outlier: outlier.zip(breaker),
+        })
+    };
+    model.upstreams.iter().filter_map(group).collect()
 }
 
 fn tls(policy: &Policy, state: &State) -> Result<Tls, String> {

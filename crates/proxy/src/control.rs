@@ -27,6 +27,7 @@ use crate::reload::{self, Reloader};
 use crate::renewal::Renewal;
 use crate::secrets::Refresher;
 use crate::snapshot::Snapshot;
+use crate::watch::Watch;
 use crate::worker::{Arrival, Worker};
 use crate::wrong::Wrong;
 
@@ -288,6 +289,7 @@ async fn run(control: Arc<Control>, doors: Doors, mut orders: mpsc::Receiver<Com
     }
     let mut every = tokio::time::interval(reload::EVERY);
     let mut refresher = Refresher::new(Arc::clone(&control.house.state));
+    let mut watch = Watch::new(&control.house);
     let mut pending = None;
     loop {
         tokio::select! {
@@ -305,6 +307,7 @@ async fn run(control: Arc<Control>, doors: Doors, mut orders: mpsc::Receiver<Com
                 control.reloader.look(&mut pending, clock::now());
                 adopt(&control, &addresses);
                 renewal.run(clock::now());
+                watch.run(&control.reloader.current(), clock::now());
                 let events = control.house.metrics.events();
                 let snapshot = control.reloader.current();
                 refresher.run(|key, ok| {

@@ -31,6 +31,8 @@ pub struct Explanation {
     timeouts: Vec<(&'static str, String)>,
     retry: String,
     breaker: String,
+    /// How one of several endpoints is picked; empty without a named upstream.
+    endpoints: String,
     credential: String,
 }
 
@@ -67,6 +69,11 @@ pub fn explain(model: &Model, method: &str, url: &str, headers: &[(String, Strin
         }
     };
     let mut explanation = of_plan(plan, request, "http (absolute-form)");
+    if let Some(model::Action::Upstream(name)) = origin.as_ref().and_then(|_| action(site, plan))
+        && let Some(upstream) = site.snapshot().model.upstreams.iter().find(|upstream| upstream.name == *name)
+    {
+        explanation.endpoints = endpoints(upstream);
+    }
     explanation.origin = origin;
     explanation.layers.clone_from(&stack.layers);
     Ok(explanation)
@@ -110,6 +117,7 @@ fn refused(request: String, door: &'static str, why: &str) -> Explanation {
         timeouts: Vec::new(),
         retry: "none".into(),
         breaker: "none".into(),
+        endpoints: String::new(),
         credential: "none".into(),
     }
 }
@@ -145,6 +153,7 @@ fn of_plan(plan: &Plan, request: String, door: &'static str) -> Explanation {
         timeouts: timeouts(policy),
         retry: policy.retry.as_ref().map_or_else(|| "off".into(), retry),
         breaker: policy.breaker.as_ref().map_or_else(|| "off".into(), breaker),
+        endpoints: String::new(),
         credential: policy.auth.as_ref().map_or_else(|| "none".into(), credential),
     }
 }
@@ -189,6 +198,25 @@ fn breaker(breaker: &model::Breaker) -> String {
         shown(breaker.max_open),
         breaker.probes,
     )
+}
+
+fn action<'a>(site: &'a Site, plan: &Plan) -> Option<&'a model::Action> {
+    site.snapshot().model.routes.iter().find(|route| *route.name == *plan.name).map(|route| &route.action)
+}
+
+fn endpoints(upstream: &model::Upstream) -> String {
+    let balance = match upstream.balance {
+        model::Balance::P2c => "the better of two",
+        model::Balance::LeastRequest => "the one with the fewest requests",
+        model::Balance::RoundRobin => "in turn",
+        model::Balance::Random => "any",
+    };
+    let outlier = upstream.outlier.map(|outlier| {
+        let margin = outlier.margin * 100.0;
+        format!("; out at {margin}% more failures than the others, with {} calls in 10s", outlier.min_requests)
+    });
+    let max = upstream.max_ejected * 100.0;
+    format!("{balance}{}; all of them once more than {max}% are out", outlier.unwrap_or_default())
 }
 
 fn credential(auth: &model::Auth) -> String {
@@ -257,6 +285,9 @@ impl fmt::Display for Explanation {
         row("timeouts", &timeouts.join(", "))?;
         row("retry", &self.retry)?;
         row("breaker", &self.breaker)?;
+        if !self.endpoints.is_empty() {
+            row("endpoints", &self.endpoints)?;
+        }
         row("credential", &self.credential)
     }
 }

@@ -79,6 +79,11 @@ impl House {
         self.state.sweep(&build::secrets(&snapshot.model));
     }
 
+    /// A generator of its own for whoever asks.
+    pub fn random(&self) -> Random {
+        Random::seeded(self.seed.with(|rng| rng.u64(..)))
+    }
+
     /// A worker of this house.
     pub fn worker(&self, snapshot: Arc<Snapshot>, drain: Drain, connections: Arc<AtomicUsize>) -> Arc<Worker> {
         let stats = self.metrics.shard();
@@ -89,7 +94,7 @@ impl House {
             timings: Arc::new(Timed(Arc::clone(&stats))),
         };
         let context = Arc::new(Context {
-            random: Random::seeded(self.seed.with(|rng| rng.u64(..))),
+            random: self.random(),
             stats: Arc::clone(&stats),
             timers: Arc::default(),
             connector: Arc::new(connector),

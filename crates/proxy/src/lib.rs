@@ -18,6 +18,7 @@ mod secrets;
 pub mod snapshot;
 pub mod stack;
 pub mod state;
+mod watch;
 pub mod worker;
 mod wrong;
 

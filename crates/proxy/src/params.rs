@@ -75,9 +75,8 @@ pub fn retry(plan: &Plan, worker: &Arc<Worker>) -> Option<(retry::Params, retry:
     Some((params, retry::State { budgets, random: worker.context().random.clone() }))
 }
 
-pub fn upstream(policy: &Policy) -> Arc<upstream::Params> {
-    let timeout = &policy.timeout;
-    let breaker = policy.breaker.as_ref().map(|from| breaker::Params {
+pub fn breaker(policy: &Policy) -> Option<breaker::Params> {
+    policy.breaker.as_ref().map(|from| breaker::Params {
         failures: from.failures,
         rate: from.rate,
         min_requests: from.min_requests,
@@ -86,9 +85,13 @@ pub fn upstream(policy: &Policy) -> Arc<upstream::Params> {
         max_open: from.max_open,
         successes: from.probes,
         // Twice: an attempt that times out must still be there to count.
-        patience: timeout.attempt.map_or(breaker::PATIENCE, |attempt| attempt * 2),
+        patience: policy.timeout.attempt.map_or(breaker::PATIENCE, |attempt| attempt * 2),
         ..breaker::Params::default()
-    });
+    })
+}
+
+pub fn upstream(policy: &Policy) -> Arc<upstream::Params> {
+    let (timeout, breaker) = (&policy.timeout, breaker(policy));
     Arc::new(upstream::Params { connect: timeout.connect, attempt: timeout.attempt, idle: timeout.idle, breaker })
 }
 

@@ -10,6 +10,7 @@ use http::HeaderName;
 use http::uri;
 use middleware::credentials::Secret;
 use policy::budget::Budget;
+use policy::{breaker, outlier};
 use upstream::connect::Tls;
 use upstream::endpoint::Key;
 
@@ -28,6 +29,8 @@ pub struct Snapshot {
     pub routes: Vec<Plan>,
     /// For hosts that no route names.
     pub default: Plan,
+    /// Named upstreams that routes use, for whoever watches them.
+    pub groups: Vec<Group>,
     /// How each listener of the model speaks TLS, if it does.
     pub fronts: Vec<Option<Arc<Front>>>,
     /// Where we listen.
@@ -77,6 +80,17 @@ pub struct Target {
     pub base: String,
     pub endpoints: Vec<Key>,
     pub balance: Balance,
+    /// Share of the endpoints that may be left out.
+    pub max_ejected: f64,
+}
+
+/// The endpoints of a named upstream that a route uses, and how they are watched.
+pub struct Group {
+    pub name: Arc<str>,
+    pub endpoints: Vec<Key>,
+    pub max_ejected: f64,
+    /// What an outlier is, and what its breaker is steered by: that of the first route that has one.
+    pub outlier: Option<(outlier::Params, breaker::Params)>,
 }
 
 /// A credential and where it goes.

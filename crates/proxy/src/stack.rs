@@ -8,7 +8,7 @@ use middleware::observe::Watch;
 use middleware::{browser, compress, credentials, deadline, decompress, headers, redirect, respond, retry, target};
 use telemetry::Observer;
 use tower::Layer;
-use upstream::set::{Balance, Set};
+use upstream::set::{Balance, Rules, Set};
 use upstream::{Params, Upstream};
 
 use crate::params;
@@ -112,7 +112,11 @@ fn bottom(target: &Target, params: Arc<Params>, worker: &Arc<Worker>) -> Upstrea
         config::model::Balance::RoundRobin => Balance::RoundRobin,
         config::model::Balance::Random => Balance::Random,
     };
-    Upstream::of_set(Set::new(endpoints, balance), params, Arc::clone(worker.upstream()))
+    Upstream::of_set(
+        Set::new(endpoints, Rules { balance, max_ejected: target.max_ejected }),
+        params,
+        Arc::clone(worker.upstream()),
+    )
 }
 
 type Wrap = Box<dyn FnOnce(ArcService) -> ArcService>;

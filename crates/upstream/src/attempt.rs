@@ -41,15 +41,21 @@ pub(crate) struct Admitted {
     admission: Option<Admission>,
 }
 
-/// Asks the breaker; the error is what is left of its open time. `repeatable`: see `Breaker::admit`.
+/// Asks the breaker; the error is what is left of its open time. `repeatable`: see `Breaker::admit`; `panic`: its
+/// refusal does not count.
 pub(crate) fn admit(
     endpoint: Endpoint,
     breaker: Option<&breaker::Params>,
     now: Tick,
     repeatable: bool,
+    panic: bool,
 ) -> Result<Admitted, Duration> {
     let Some(params) = breaker else { return Ok(Admitted { endpoint, admission: None }) };
-    let (admission, transition) = endpoint.state.breaker.admit(params, now, repeatable)?;
+    let (admission, transition) = match endpoint.state.breaker.admit(params, now, repeatable) {
+        Ok(admitted) => admitted,
+        Err(_) if panic => return Ok(Admitted { endpoint, admission: None }),
+        Err(left) => return Err(left),
+    };
     if let Some(transition) = transition {
         flight::announce(&endpoint, transition);
     }

@@ -1,11 +1,22 @@
 //! The endpoints of one upstream, and which of them is next.
+//!
+//! What would refuse is passed over, what was tried already is avoided. Once more of them are out than `max_ejected`
+//! allows, requests go to all but those that an operator shut (panic rule): a detector that is wrong must not become the
+//! outage. Requests then pass a breaker that would refuse them, and count nothing there. An upstream of one endpoint
+//! knows no panic.
+//!
+//! An endpoint whose open time is over gets the next request that may be repeated, first attempts only: by its
+//! measured latency it would wait long for its probe, and it is one request an open time.
 
 use std::sync::atomic::AtomicUsize;
 
 use exchange::{Exchange, Random};
-use policy::{Tick, breaker, pick};
+use policy::breaker::{self, Force, State};
+use policy::{Tick, pick};
+use smallvec::SmallVec;
 
 use crate::Endpoint;
+use crate::endpoint;
 
 /// How the next endpoint is chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,17 +31,68 @@ pub enum Balance {
     Random,
 }
 
+/// By what an endpoint of a set is picked.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rules {
+    /// Among those that may be.
+    pub balance: Balance,
+    /// The share of endpoints, 0..=1, that may be left out.
+    pub max_ejected: f64,
+}
+
+/// Where an endpoint stands for those who pick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Takes requests.
+    Serving,
+    /// Out, but would take one as a probe.
+    Due,
+    /// Left out.
+    Out,
+    /// Shut by an operator.
+    Shut,
+}
+
+impl Standing {
+    /// Of an endpoint whose breaker is asked.
+    pub fn of(state: &endpoint::State, now: Tick) -> Self {
+        let breaker = &state.breaker;
+        match breaker.state() {
+            State::Closed => Self::Serving,
+            _ if breaker.forced() == Some(Force::Open) => Self::Shut,
+            _ if breaker.would_admit(now) => Self::Due,
+            _ => Self::Out,
+        }
+    }
+}
+
+/// Whether so many are out that requests go to all; never for one endpoint.
+pub fn in_panic(standings: &[Standing], max_ejected: f64) -> bool {
+    let count = |standing| standings.iter().filter(|one| **one == standing).count();
+    let (shut, serving) = (count(Standing::Shut), count(Standing::Serving));
+    let open = standings.len() - shut;
+    standings.len() > 1 && (open - serving) as f64 > max_ejected * open as f64
+}
+
+/// An endpoint picked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pick {
+    pub index: usize,
+    /// Its breaker's refusal does not count.
+    pub panic: bool,
+}
+
 /// A fixed set of endpoints; an empty one has none to pick.
 pub struct Set {
     endpoints: Box<[Endpoint]>,
-    balance: Balance,
+    rules: Rules,
     cursor: AtomicUsize,
 }
 
 impl Set {
-    /// Balanced by `balance`.
-    pub fn new(endpoints: Vec<Endpoint>, balance: Balance) -> Self {
-        Self { endpoints: endpoints.into(), balance, cursor: AtomicUsize::new(0) }
+    /// Picked by `rules`.
+    pub fn new(endpoints: Vec<Endpoint>, rules: Rules) -> Self {
+        Self { endpoints: endpoints.into(), rules, cursor: AtomicUsize::new(0) }
     }
 
     /// All of them.
@@ -38,8 +100,17 @@ impl Set {
         &self.endpoints
     }
 
-    /// The next endpoint, in the order: untried and available, available, any not in `refused`.
-    /// `None` when every endpoint refused.
+    /// A request would not be refused at once.
+    pub(crate) fn is_available(&self, breaker: Option<&breaker::Params>, now: Tick) -> bool {
+        if let [only] = &*self.endpoints {
+            return only.is_available(breaker, now);
+        }
+        let standings = self.standings(breaker, now);
+        standings.iter().any(|one| matches!(one, Standing::Serving | Standing::Due))
+            || in_panic(&standings, self.rules.max_ejected) && standings.iter().any(|one| *one != Standing::Shut)
+    }
+
+    /// The next endpoint that is not in `refused`; `None` when every one is.
     pub(crate) fn pick(
         &self,
         exchange: &Exchange,
@@ -47,21 +118,47 @@ impl Set {
         refused: &[usize],
         now: Tick,
         random: &Random,
-    ) -> Option<usize> {
+    ) -> Option<Pick> {
         if let [_] = &*self.endpoints {
-            return refused.is_empty().then_some(0);
+            return refused.is_empty().then_some(Pick { index: 0, panic: false });
         }
-        let open = |index: usize| !refused.contains(&index);
-        let available = |index: usize| open(index) && self.endpoints[index].is_available(breaker, now);
-        let untried = |index: usize| available(index) && !exchange.has_tried(&self.endpoints[index].state.label);
-        self.draw(untried, now, random)
-            .or_else(|| self.draw(available, now, random))
-            .or_else(|| self.draw(open, now, random))
+        let standings = self.standings(breaker, now);
+        let panic = in_panic(&standings, self.rules.max_ejected);
+        let fresh = |index: usize| !refused.contains(&index);
+        let untried = |index: usize| !exchange.has_tried(&self.endpoints[index].state.label);
+        let due = |index: usize| fresh(index) && standings[index] == Standing::Due;
+        let fits = |index: usize| {
+            fresh(index)
+                && match standings[index] {
+                    Standing::Serving => true,
+                    Standing::Due | Standing::Out => panic,
+                    Standing::Shut => false,
+                }
+        };
+        let draw = |eligible: &dyn Fn(usize) -> bool| self.draw(eligible, now, random);
+        let probe = || {
+            let wanted = !panic && standings.contains(&Standing::Due) && exchange.head.method.is_idempotent();
+            if wanted && exchange.is_untried() { draw(&due) } else { None }
+        };
+        let index = probe()
+            .or_else(|| draw(&|index| fits(index) && untried(index)))
+            .or_else(|| draw(&fits))
+            .or_else(|| draw(&due))
+            .or_else(|| draw(&fresh))?;
+        Some(Pick { index, panic: panic && standings[index] != Standing::Shut })
+    }
+
+    fn standings(&self, breaker: Option<&breaker::Params>, now: Tick) -> SmallVec<[Standing; 16]> {
+        let standing = |endpoint: &Endpoint| match breaker {
+            Some(_) => Standing::of(&endpoint.state, now),
+            None => Standing::Serving,
+        };
+        self.endpoints.iter().map(standing).collect()
     }
 
     fn draw(&self, eligible: impl Fn(usize) -> bool, now: Tick, random: &Random) -> Option<usize> {
         let count = self.endpoints.len();
-        match self.balance {
+        match self.rules.balance {
             Balance::RoundRobin => pick::round_robin(count, &self.cursor, eligible),
             Balance::Random => random.with(|rng| pick::random(count, rng, eligible)),
             Balance::Least => {
@@ -73,5 +170,33 @@ impl Set {
                 random.with(|rng| pick::p2c(count, rng, eligible, score))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Standing::{Due, Out, Serving, Shut};
+    use super::*;
+
+    #[test]
+    fn panic_begins_once_more_are_out_than_may_be() {
+        for (standings, panic) in [
+            (&[Serving, Out][..], false),
+            (&[Serving, Out, Out], true),
+            (&[Serving, Serving, Out, Out], false),
+            (&[Serving, Due, Out, Out], true),
+            (&[Out, Out], true),
+            (&[Out], false),
+        ] {
+            assert_eq!(in_panic(standings, 0.5), panic, "{standings:?}");
+        }
+        assert!(!in_panic(&[Out, Out], 1.0));
+        assert!(in_panic(&[Serving, Serving, Serving, Out], 0.2));
+    }
+
+    #[test]
+    fn what_an_operator_shut_is_not_held_against_the_rest() {
+        assert!(!in_panic(&[Serving, Shut, Shut, Shut], 0.5));
+        assert!(!in_panic(&[Shut, Shut], 0.5));
     }
 }

@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use crate::attempt::{self, Flight};
 use crate::connect::{Destination, Tls};
 use crate::endpoint::{Endpoint, Key, Protocol};
-use crate::set::Set;
+use crate::set::{Pick, Set};
 use crate::worker::Worker;
 
 /// Endpoints asked before the request is refused.
@@ -74,25 +74,27 @@ impl Upstream {
         let mut refused: SmallVec<[usize; MAX_PICKS]> = SmallVec::new();
         let mut wait: Option<Duration> = None;
         while refused.len() < MAX_PICKS {
-            let (index, endpoint) = match &self.source {
-                Source::Hosts(tls) if refused.is_empty() => (0, self.host(tls, exchange)?),
+            let (pick, endpoint) = match &self.source {
+                Source::Hosts(tls) if refused.is_empty() => {
+                    (Pick { index: 0, panic: false }, self.host(tls, exchange)?)
+                }
                 Source::Hosts(_) => break,
                 Source::Set(set) => {
                     let random = &self.worker.context().random;
                     match set.pick(exchange, breaker, &refused, now, random) {
-                        Some(index) => (index, set.endpoints()[index].clone()),
+                        Some(pick) => (pick, set.endpoints()[pick.index].clone()),
                         None => break,
                     }
                 }
             };
-            match attempt::admit(endpoint, breaker, now, repeatable) {
+            match attempt::admit(endpoint, breaker, now, repeatable, pick.panic) {
                 Ok(admitted) => {
                     exchange.set_breaker(admitted.endpoint.state.breaker.state() as u8);
                     return Ok(admitted);
                 }
                 Err(left) => {
                     wait = Some(wait.map_or(left, |wait| wait.min(left)));
-                    refused.push(index);
+                    refused.push(pick.index);
                 }
             }
         }
@@ -140,9 +142,7 @@ impl Load for Upstream {
 
     fn is_available(&self, now: Tick) -> bool {
         match &self.source {
-            Source::Set(set) => {
-                set.endpoints().iter().any(|endpoint| endpoint.is_available(self.params.breaker.as_ref(), now))
-            }
+            Source::Set(set) => set.is_available(self.params.breaker.as_ref(), now),
             Source::Hosts(_) => true,
         }
     }

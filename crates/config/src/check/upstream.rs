@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::{Check, policy};
 use crate::fields::Fields;
-use crate::keys::{BALANCE, TLS, UPSTREAM};
-use crate::model::Upstream;
+use crate::keys::{BALANCE, OUTLIER, TLS, UPSTREAM};
+use crate::model::{Outlier, Upstream};
 use crate::values;
 
 impl Check<'_> {
@@ -41,6 +41,11 @@ impl Check<'_> {
                 origin: self.sources.origin(item.at),
                 endpoints,
                 balance: policy::balance(&fields.section("balance", &BALANCE)),
+                outlier: fields.table("outlier", &OUTLIER).map(|outlier| Outlier {
+                    margin: outlier.share("margin"),
+                    min_requests: outlier.int("min_requests"),
+                }),
+                max_ejected: fields.share("max_ejected"),
                 tls: self.tls(&fields.section("tls", &TLS)),
             });
         }

@@ -427,6 +427,22 @@ fn probe_that_is_out_for_too_long_makes_way_and_counts_no_more() {
 }
 
 #[test]
+fn outlier_is_ejected_once_and_only_by_what_it_did_in_this_generation() {
+    let mut bench = Bench::new();
+    bench.calls(6, OK);
+    bench.calls(4, ERROR);
+    let (generation, calls) = bench.breaker.calls(bench.now).expect("counts");
+    assert_eq!(calls, Calls { total: 10, failed: 4 });
+
+    let Bench { breaker, params, now, rng } = &mut bench;
+    assert_eq!(breaker.eject(generation + 1, params, *now, rng), None);
+    let ejected = breaker.eject(generation, params, *now, rng).expect("opens");
+
+    assert_eq!((ejected.to, ejected.cause), (State::Open, Cause::Outlier));
+    assert_eq!((breaker.eject(generation, params, *now, rng), breaker.calls(*now)), (None, None));
+}
+
+#[test]
 fn late_failure_leaves_a_row_of_connect_failures_alone() {
     let mut bench = Bench::new();
     bench.calls(4, REFUSED);

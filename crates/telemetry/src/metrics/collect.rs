@@ -172,6 +172,9 @@ fn events(events: &Events, out: &mut Vec<MetricFamily>) {
             to.count(&[upstream, endpoint, labels::breaker(state)], count);
         });
     }));
+    out.extend(one(&f::PANIC, |to| {
+        events.each_panic(|upstream, panic| to.value(&[upstream], f64::from(u8::from(panic))));
+    }));
     out.extend(one(&f::REFRESHES, |to| {
         events.each_refresh(|route, result, count| to.count(&[route, result], count));
     }));

@@ -21,6 +21,7 @@ pub struct Events {
     transitions: Mutex<Transitions>,
     refreshes: Mutex<BTreeMap<Arc<str>, [u64; 2]>>,
     reload: Mutex<Option<Reload>>,
+    panics: Mutex<Vec<(Arc<str>, bool)>>,
     certificates: Mutex<BTreeMap<String, Certificate>>,
     dropped: Count,
 }
@@ -59,6 +60,15 @@ impl Events {
             key = (OTHER.into(), OTHER.into());
         }
         transitions.entry(key).or_default()[usize::from(to.min(2))] += 1;
+    }
+
+    /// Named upstreams, and whether requests go to all of their endpoints since too many are out.
+    pub fn panics_are(&self, all: Vec<(Arc<str>, bool)>) {
+        *self.panics.lock() = all;
+    }
+
+    pub(super) fn each_panic(&self, mut each: impl FnMut(&str, bool)) {
+        self.panics.lock().iter().for_each(|(upstream, panic)| each(upstream, *panic));
     }
 
     /// A route's credential was read or fetched anew, or could not be.
