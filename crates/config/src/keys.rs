@@ -178,6 +178,7 @@ pub(crate) static UPSTREAM: Table = table(
         field("name", Kind::Form(&LABEL), Required, "How routes refer to it."),
         field("endpoints", OneOrMany(&URL_KIND), Required, "URLs, all of one scheme."),
         field("balance", Kind::Table(&BALANCE), Is("{}"), "How an endpoint is picked."),
+        field("health", Kind::Table(&HEALTH), Means("off"), "Asks the endpoints themselves whether they are well."),
         field("outlier", OrFalse(&OUTLIER_KIND), Is("{}"), "Leaves out an endpoint that fails more than the others."),
         field(
             "max_ejected",
@@ -186,6 +187,23 @@ pub(crate) static UPSTREAM: Table = table(
             "Share of the endpoints that may be left out; beyond it requests go to all of them.",
         ),
         field("tls", Kind::Table(&TLS), Is("{}"), "TLS towards the endpoints."),
+    ]],
+);
+
+pub(crate) static HEALTH: Table = table(
+    "health",
+    "Asks the endpoints themselves whether they are well.",
+    Some("http"),
+    &[&[
+        field("http", Kind::Form(&PATH), Means("none"), "A path to GET."),
+        field("tcp", Bool, Means("none"), "`true`: to be connected is enough, TLS included."),
+        field("grpc", Kind::Form(&TEXT), Means("none"), "A service for grpc.health.v1; '' is the server as a whole."),
+        field("host", Kind::Form(&NEW_HOST), Means("the endpoint's own"), "The host that `http` asks for."),
+        field("expect", OneOrMany(&STATUSES_KIND), Is("[2xx]"), "Statuses that are good for `http`."),
+        field("every", Duration(100), Is("5s"), "Between two checks."),
+        field("timeout", Duration(1), Is("1s"), "For one check."),
+        field("healthy", Int(1, 1_000), Is("2"), "Good checks in a row that bring an endpoint back."),
+        field("unhealthy", Int(1, 1_000), Is("3"), "Failed checks in a row that leave an endpoint out."),
     ]],
 );
 

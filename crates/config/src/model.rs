@@ -195,11 +195,39 @@ pub struct Upstream {
     /// All of one scheme; at least one.
     pub endpoints: Vec<Url>,
     pub balance: Balance,
+    /// `None`: nobody asks.
+    pub health: Option<Health>,
     /// `None`: `outlier: false`.
     pub outlier: Option<Outlier>,
     /// Share of the endpoints, 0..=1, that may be left out.
     pub max_ejected: f64,
     pub tls: Tls,
+}
+
+/// How endpoints are asked whether they are well.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Health {
+    pub ask: HealthAsk,
+    pub every: Duration,
+    pub timeout: Duration,
+    /// Good checks in a row that bring an endpoint back.
+    pub healthy: u32,
+    /// Failed checks in a row that leave it out.
+    pub unhealthy: u32,
+}
+
+/// What is asked.
+#[derive(Clone, Debug, PartialEq)]
+pub enum HealthAsk {
+    /// A path; statuses in these inclusive ranges are good.
+    Http {
+        path: String,
+        host: Option<String>,
+        expect: Vec<(u16, u16)>,
+    },
+    Tcp,
+    /// A service of the gRPC health protocol; empty for all.
+    Grpc(String),
 }
 
 /// When an endpoint fails so much more than the others that it is left out.

@@ -7,6 +7,7 @@
 pub mod backoff;
 pub mod breaker;
 pub mod budget;
+pub mod health;
 pub mod inflight;
 pub mod latency;
 pub mod outlier;

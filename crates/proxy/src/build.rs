@@ -132,6 +132,7 @@ fn end(model: &Model, route: &model::Route, state: &State) -> Result<End, String
                     endpoints: vec![endpoint],
                     balance: route.policy.balance,
                     max_ejected: 1.0,
+                    checked: None,
                 });
             }
             let budget = state.budget(&urls.iter().map(|target| shown(&target.url)).collect::<Vec<_>>().join(" "));
@@ -155,6 +156,7 @@ fn end(model: &Model, route: &model::Route, state: &State) -> Result<End, String
                 endpoints,
                 balance: upstream.balance,
                 max_ejected: upstream.max_ejected,
+                checked: upstream.health.as_ref().map(|health| health.every),
             };
             End::Targets { targets: vec![target], budget: state.budget(name) }
         }
@@ -176,6 +178,7 @@ fn groups(model: &Model, plans: &[Plan]) -> Vec<Group> {
             endpoints: targets.iter().flat_map(|target| target.endpoints.clone()).collect(),
             max_ejected: upstream.max_ejected,
             outlier: outlier.zip(breaker),
+            check: upstream.health.as_ref().map(params::check),
         })
     };
     model.upstreams.iter().filter_map(group).collect()

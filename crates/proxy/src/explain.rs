@@ -215,8 +215,17 @@ fn endpoints(upstream: &model::Upstream) -> String {
         let margin = outlier.margin * 100.0;
         format!("; out at {margin}% more failures than the others, with {} calls in 10s", outlier.min_requests)
     });
+    let health = upstream.health.as_ref().map(|health| {
+        let ask = match &health.ask {
+            model::HealthAsk::Http { path, .. } => format!("GET {path}"),
+            model::HealthAsk::Tcp => "tcp".into(),
+            model::HealthAsk::Grpc(service) => format!("grpc health of '{service}'"),
+        };
+        format!("; checked by {ask} every {}", shown(health.every))
+    });
+    let health = health.unwrap_or_default();
     let max = upstream.max_ejected * 100.0;
-    format!("{balance}{}; all of them once more than {max}% are out", outlier.unwrap_or_default())
+    format!("{balance}{health}{}; all of them once more than {max}% are out", outlier.unwrap_or_default())
 }
 
 fn credential(auth: &model::Auth) -> String {

@@ -3,6 +3,7 @@
 pub mod admin;
 mod bridge;
 pub mod build;
+mod checks;
 pub mod control;
 mod edge;
 pub mod explain;

@@ -7,7 +7,8 @@ use exchange::{ArcService, Load};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use middleware::{Algorithms, browser, compress, deadline, decompress, headers, redirect, respond, retry, target};
 use policy::backoff::Backoff;
-use policy::{breaker, budget};
+use policy::{breaker, budget, health};
+use upstream::health::{Check, Question};
 
 use upstream::upstream::host_budgets;
 
@@ -88,6 +89,21 @@ pub fn breaker(policy: &Policy) -> Option<breaker::Params> {
         patience: policy.timeout.attempt.map_or(breaker::PATIENCE, |attempt| attempt * 2),
         ..breaker::Params::default()
     })
+}
+
+pub fn check(from: &model::Health) -> Check {
+    Check {
+        question: match &from.ask {
+            model::HealthAsk::Http { path, host, expect } => {
+                Question::Http { path: path.clone(), host: host.clone(), expect: expect.clone() }
+            }
+            model::HealthAsk::Tcp => Question::Tcp,
+            model::HealthAsk::Grpc(service) => Question::Grpc { service: service.clone() },
+        },
+        every: from.every,
+        timeout: from.timeout,
+        rows: health::Params { healthy: from.healthy, unhealthy: from.unhealthy },
+    }
 }
 
 pub fn upstream(policy: &Policy) -> Arc<upstream::Params> {

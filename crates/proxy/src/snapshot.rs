@@ -1,6 +1,7 @@
 //! One configuration, built: everything that can fail has succeeded, nothing belongs to a worker yet.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use config::Model;
 use config::model::{Balance, Policy};
@@ -13,6 +14,7 @@ use policy::budget::Budget;
 use policy::{breaker, outlier};
 use upstream::connect::Tls;
 use upstream::endpoint::Key;
+use upstream::health::Check;
 
 use crate::listener::tls::Front;
 use crate::route::Table;
@@ -82,6 +84,8 @@ pub struct Target {
     pub balance: Balance,
     /// Share of the endpoints that may be left out.
     pub max_ejected: f64,
+    /// How often endpoints are checked, if they are.
+    pub checked: Option<Duration>,
 }
 
 /// The endpoints of a named upstream that a route uses, and how they are watched.
@@ -91,6 +95,8 @@ pub struct Group {
     pub max_ejected: f64,
     /// What an outlier is, and what its breaker is steered by: that of the first route that has one.
     pub outlier: Option<(outlier::Params, breaker::Params)>,
+    /// How its endpoints are checked.
+    pub check: Option<Check>,
 }
 
 /// A credential and where it goes.

@@ -113,7 +113,7 @@ fn bottom(target: &Target, params: Arc<Params>, worker: &Arc<Worker>) -> Upstrea
         config::model::Balance::Random => Balance::Random,
     };
     Upstream::of_set(
-        Set::new(endpoints, Rules { balance, max_ejected: target.max_ejected }),
+        Set::new(endpoints, Rules { balance, max_ejected: target.max_ejected, checked: target.checked }),
         params,
         Arc::clone(worker.upstream()),
     )

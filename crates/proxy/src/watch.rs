@@ -59,7 +59,7 @@ impl Watch {
 
     /// Whether it is in panic; says so when that changes.
     fn panic(&self, group: &Group, states: &[Arc<endpoint::State>], now: Tick) -> bool {
-        let standings: Vec<_> = states.iter().map(|state| Standing::of(state, now)).collect();
+        let standings: Vec<_> = states.iter().map(|state| Standing::of(state, true, now)).collect();
         let panic = in_panic(&standings, group.max_ejected);
         let out = standings.iter().filter(|one| **one != Standing::Serving).count();
         match (self.panicking.contains(&group.name), panic) {

@@ -11,6 +11,7 @@ use exchange::Random;
 use policy::Tick;
 use policy::breaker::{self, Breaker};
 use policy::budget::Budget;
+use policy::health::Health;
 use policy::inflight::Inflight;
 use policy::latency::PeakEwma;
 use telemetry::metrics::Shard;
@@ -52,6 +53,8 @@ pub struct State {
     pub upstream: Arc<str>,
     /// Ejects it.
     pub breaker: Breaker,
+    /// Verdict of active checks; well where there are none.
+    pub health: Health,
     /// To the response head.
     pub latency: PeakEwma,
     /// Pays for retries, where the upstream has no budget of its own.
@@ -70,6 +73,7 @@ impl State {
             label,
             upstream,
             breaker: Breaker::new(),
+            health: Health::default(),
             latency: PeakEwma::new(SEED),
             budget: Arc::new(Budget::new()),
             inflight: Inflight::new(),

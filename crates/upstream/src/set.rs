@@ -9,6 +9,7 @@
 //! measured latency it would wait long for its probe, and it is one request an open time.
 
 use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
 
 use exchange::{Exchange, Random};
 use policy::breaker::{self, Force, State};
@@ -38,6 +39,8 @@ pub struct Rules {
     pub balance: Balance,
     /// The share of endpoints, 0..=1, that may be left out.
     pub max_ejected: f64,
+    /// Active checks have a say; so often.
+    pub checked: Option<Duration>,
 }
 
 /// Where an endpoint stands for those who pick.
@@ -47,19 +50,24 @@ pub enum Standing {
     Serving,
     /// Out, but would take one as a probe.
     Due,
-    /// Left out.
+    /// Left out by its breaker.
     Out,
+    /// Left out by active checks.
+    Ill,
     /// Shut by an operator.
     Shut,
 }
 
 impl Standing {
-    /// Of an endpoint whose breaker is asked.
-    pub fn of(state: &endpoint::State, now: Tick) -> Self {
+    /// Of an endpoint whose breaker is asked if there are `breakers`.
+    pub fn of(state: &endpoint::State, breakers: bool, now: Tick) -> Self {
         let breaker = &state.breaker;
+        let well = state.health.is_well();
         match breaker.state() {
+            State::Open if breakers && breaker.forced() == Some(Force::Open) => Self::Shut,
+            _ if !well => Self::Ill,
             State::Closed => Self::Serving,
-            _ if breaker.forced() == Some(Force::Open) => Self::Shut,
+            _ if !breakers => Self::Serving,
             _ if breaker.would_admit(now) => Self::Due,
             _ => Self::Out,
         }
@@ -103,14 +111,23 @@ impl Set {
     /// A request would not be refused at once.
     pub(crate) fn is_available(&self, breaker: Option<&breaker::Params>, now: Tick) -> bool {
         if let [only] = &*self.endpoints {
-            return only.is_available(breaker, now);
+            return only.is_available(breaker, now) && !self.is_ill(only);
         }
         let standings = self.standings(breaker, now);
         standings.iter().any(|one| matches!(one, Standing::Serving | Standing::Due))
             || in_panic(&standings, self.rules.max_ejected) && standings.iter().any(|one| *one != Standing::Shut)
     }
 
-    /// The next endpoint that is not in `refused`; `None` when every one is.
+    /// How often active checks are made, if they are.
+    pub(crate) fn checked(&self) -> Option<Duration> {
+        self.rules.checked
+    }
+
+    fn is_ill(&self, endpoint: &Endpoint) -> bool {
+        self.rules.checked.is_some() && !endpoint.state.health.is_well()
+    }
+
+    /// The next endpoint that is not in `refused`; `None` when every one is, or is ill.
     pub(crate) fn pick(
         &self,
         exchange: &Exchange,
@@ -119,8 +136,8 @@ impl Set {
         now: Tick,
         random: &Random,
     ) -> Option<Pick> {
-        if let [_] = &*self.endpoints {
-            return refused.is_empty().then_some(Pick { index: 0, panic: false });
+        if let [only] = &*self.endpoints {
+            return (refused.is_empty() && !self.is_ill(only)).then_some(Pick { index: 0, panic: false });
         }
         let standings = self.standings(breaker, now);
         let panic = in_panic(&standings, self.rules.max_ejected);
@@ -131,7 +148,7 @@ impl Set {
             fresh(index)
                 && match standings[index] {
                     Standing::Serving => true,
-                    Standing::Due | Standing::Out => panic,
+                    Standing::Due | Standing::Out | Standing::Ill => panic,
                     Standing::Shut => false,
                 }
         };
@@ -144,15 +161,12 @@ impl Set {
             .or_else(|| draw(&|index| fits(index) && untried(index)))
             .or_else(|| draw(&fits))
             .or_else(|| draw(&due))
-            .or_else(|| draw(&fresh))?;
+            .or_else(|| draw(&|index| fresh(index) && standings[index] != Standing::Ill))?;
         Some(Pick { index, panic: panic && standings[index] != Standing::Shut })
     }
 
     fn standings(&self, breaker: Option<&breaker::Params>, now: Tick) -> SmallVec<[Standing; 16]> {
-        let standing = |endpoint: &Endpoint| match breaker {
-            Some(_) => Standing::of(&endpoint.state, now),
-            None => Standing::Serving,
-        };
+        let standing = |endpoint: &Endpoint| Standing::of(&endpoint.state, breaker.is_some(), now);
         self.endpoints.iter().map(standing).collect()
     }
 
@@ -175,7 +189,7 @@ impl Set {
 
 #[cfg(test)]
 mod tests {
-    use super::Standing::{Due, Out, Serving, Shut};
+    use super::Standing::{Due, Ill, Out, Serving, Shut};
     use super::*;
 
     #[test]
@@ -184,7 +198,7 @@ mod tests {
             (&[Serving, Out][..], false),
             (&[Serving, Out, Out], true),
             (&[Serving, Serving, Out, Out], false),
-            (&[Serving, Due, Out, Out], true),
+            (&[Serving, Due, Ill, Out], true),
             (&[Out, Out], true),
             (&[Out], false),
         ] {

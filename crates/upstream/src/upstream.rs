@@ -98,10 +98,18 @@ impl Upstream {
                 }
             }
         }
-        exchange.set_breaker(breaker::State::Open as u8);
+        if wait.is_some() {
+            exchange.set_breaker(breaker::State::Open as u8);
+        }
         Err(match wait {
             Some(left) => Error::new(ErrorKind::BreakerOpen).with_retry_after(left),
-            None => Error::new(ErrorKind::NoHealthyEndpoint),
+            None => {
+                let error = Error::new(ErrorKind::NoHealthyEndpoint);
+                match &self.source {
+                    Source::Set(set) => set.checked().into_iter().fold(error, Error::with_retry_after),
+                    Source::Hosts(_) => error,
+                }
+            }
         })
     }
 

@@ -206,7 +206,7 @@ impl Check<'_> {
     }
 
     /// Exactly one of these keys must be written.
-    fn one_of(&mut self, fields: &Fields<'_>, names: &[&'static str]) {
+    pub(super) fn one_of(&mut self, fields: &Fields<'_>, names: &[&'static str]) {
         let written: Vec<_> = names.iter().filter(|n| fields.written(n)).collect();
         let all = names.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
         match written.as_slice() {

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::{Check, policy};
 use crate::fields::Fields;
-use crate::keys::{BALANCE, OUTLIER, TLS, UPSTREAM};
-use crate::model::{Outlier, Upstream};
+use crate::keys::{BALANCE, HEALTH, OUTLIER, TLS, UPSTREAM};
+use crate::model::{Health, HealthAsk, Outlier, Upstream};
 use crate::values;
 
 impl Check<'_> {
@@ -41,6 +41,7 @@ impl Check<'_> {
                 origin: self.sources.origin(item.at),
                 endpoints,
                 balance: policy::balance(&fields.section("balance", &BALANCE)),
+                health: fields.table("health", &HEALTH).and_then(|health| self.health(&health)),
                 outlier: fields.table("outlier", &OUTLIER).map(|outlier| Outlier {
                     margin: outlier.share("margin"),
                     min_requests: outlier.int("min_requests"),
@@ -50,5 +51,37 @@ impl Check<'_> {
             });
         }
         upstreams
+    }
+
+    fn health(&mut self, fields: &Fields<'_>) -> Option<Health> {
+        self.one_of(fields, &["http", "tcp", "grpc"]);
+        let (path, grpc) = (fields.parse("http", values::path), fields.parse("grpc", values::text));
+        let (host, expect) = (fields.parse("host", values::rewritten_host), fields.all("expect", values::statuses));
+        let tcp = fields.flag("tcp");
+        if path.is_none() {
+            for name in ["host", "expect"].into_iter().filter(|name| fields.written(name)) {
+                let message = format!("`{name}` has no effect without `http`");
+                self.report.warning("no-effect", fields.key(name), message, "remove it, or ask by `http`");
+            }
+        }
+        let ask = match (path, grpc) {
+            (Some(path), _) => HealthAsk::Http { path, host, expect },
+            (None, Some(service)) => HealthAsk::Grpc(service),
+            (None, None) if tcp => HealthAsk::Tcp,
+            (None, None) => {
+                if fields.written("tcp") {
+                    let help = "write `tcp: true`, or remove `health`";
+                    self.report.error("bad-value", fields.place("tcp"), "`tcp: false` asks nothing", help);
+                }
+                return None;
+            }
+        };
+        Some(Health {
+            ask,
+            every: fields.duration("every"),
+            timeout: fields.duration("timeout"),
+            healthy: fields.int("healthy"),
+            unhealthy: fields.int("unhealthy"),
+        })
     }
 }

@@ -145,6 +145,8 @@ struct EndpointView {
     upstream: String,
     endpoint: String,
     breaker: &'static str,
+    /// Of active checks.
+    health: &'static str,
     in_flight: u32,
     connections: u32,
     latency_ms: f64,
@@ -155,6 +157,7 @@ pub(super) fn upstreams(control: &Control, now: Tick) -> Upstreams {
         upstream: state.upstream.to_string(),
         endpoint: state.label.to_string(),
         breaker: shown(state),
+        health: if state.health.is_well() { "well" } else { "ill" },
         in_flight: state.inflight.get(),
         connections: state.connections.get(),
         latency_ms: state.latency.get(now).as_secs_f64() * 1e3,
