@@ -27,7 +27,8 @@ pub struct Params {
     pub jitter: f64,
     /// Probes in a row that must succeed to close it; at most 1,023.
     pub successes: u32,
-    /// A probe that is out for longer makes way for another; must outlast the caller's own time limit.
+    /// A probe that is out for longer makes way for another; must outlast the caller's own time limit; from
+    /// five hours on it is for ever.
     pub patience: Duration,
 }
 

@@ -511,7 +511,9 @@ fn extreme_numbers_do_not_panic() {
 
 #[test]
 fn threads_see_one_probe_and_one_transition_at_a_time() {
-    let params = Params { failures: Some(3), open: Duration::ZERO, successes: 2, ..Params::default() };
+    // The threads' clocks are up to half a minute apart.
+    let patience = Duration::from_secs(60);
+    let params = Params { failures: Some(3), open: Duration::ZERO, successes: 2, patience, ..Params::default() };
     let (breaker, out, opened, left) = (Breaker::new(), AtomicU32::new(0), AtomicU32::new(0), AtomicU32::new(0));
 
     thread::scope(|scope| {
