@@ -59,18 +59,23 @@ async fn an_endpoint_that_fails_more_than_the_others_is_left_out() {
 #[tokio::test]
 async fn without_outlier_it_stays() {
     let (good, bad) = (Upstream::fixed("good").await, Upstream::http(third).await);
-    let proxy = Proxy::start(&pool(&[good.addr(), bad.addr()], &[TURNS, "outlier: false"], &[ONCE]));
+    let urls = format!("[\"http://{}\", \"http://{}\"]", good.addr(), bad.addr());
+    let proxy = Proxy::start(&format!(
+        "upstreams:\n  - {{ name: off, endpoints: {urls}, {TURNS}, outlier: false }}\n  \
+         - {{ name: pool, endpoints: {urls}, {TURNS}, outlier: 20% }}\n\
+         routes:\n  - {{ match: off.test, to: upstream:off, {ONCE} }}\n  - {{ match: on.test, to: upstream:pool, {ONCE} }}\n"
+    ));
     let mut client = proxy.client().await;
     for _ in 0..60 {
-        client.get("http://api.test/").await;
+        client.get("http://off.test/").await;
+        client.get("http://on.test/").await;
     }
 
-    // Two looks of whoever compares.
-    tokio::time::sleep(Duration::from_millis(2_100)).await;
-    client.get("http://api.test/").await;
-    client.get("http://api.test/").await;
+    // The one with the comparison shows that it was made.
+    let proxied = &proxy;
+    eventually("a look", || async move { (gauge(proxied, "attache_breaker_state").await == 2.0).then_some(()) }).await;
 
-    assert_eq!(bad.count(), 31);
+    assert_eq!(proxy.metrics().await.sum("attache_breaker_state", &[("upstream", "off")]), 0.0);
 }
 
 #[tokio::test]
@@ -151,4 +156,118 @@ async fn an_endpoint_whose_time_is_over_is_found_by_the_next_request_that_may_be
         (backed.count() >= 4 && gauge(proxied, "attache_breaker_state").await == 0.0).then_some(())
     })
     .await;
+}
+
+// --- who is asked first
+
+/// A named upstream `pool` written as `upstream`, and a route to it.
+fn written(upstream: &str, route: &str) -> String {
+    format!("upstreams:\n  - name: pool\n{upstream}routes:\n  - match: api.test\n    to: upstream:pool\n    {route}\n")
+}
+
+#[tokio::test]
+async fn lower_priorities_take_over_when_too_many_are_out_and_give_back() {
+    let (one, two, far) = (Upstream::fixed("one").await, Upstream::fixed("two").await, Upstream::fixed("far").await);
+    let text = format!(
+        "    endpoints: [\"http://{}\", \"http://{}\", {{ url: \"http://{}\", priority: 1 }}]\n    {TURNS}\n",
+        one.addr(),
+        two.addr(),
+        far.addr()
+    );
+    let proxy = Proxy::start(&written(&text, ONCE));
+    let proxied = &proxy;
+    let four = || async move {
+        let mut texts = Vec::new();
+        for _ in 0..4 {
+            texts.push(proxied.get("http://api.test/").await.text());
+        }
+        texts.sort();
+        texts
+    };
+
+    assert_eq!(four().await, ["one", "one", "two", "two"]);
+    // Half of them may be out.
+    breaker(&proxy, one.addr(), "open").await;
+    assert_eq!(four().await, ["two", "two", "two", "two"]);
+    breaker(&proxy, two.addr(), "open").await;
+    assert_eq!(four().await, ["far", "far", "far", "far"]);
+    breaker(&proxy, one.addr(), "reset").await;
+    assert_eq!(four().await, ["one", "one", "one", "one"]);
+}
+
+#[tokio::test]
+async fn failures_move_requests_to_the_next_priority_and_so_does_a_repeat() {
+    let near = Upstream::http(|_| Reply::status(503)).await;
+    let far = Upstream::fixed("far").await;
+    let text =
+        format!("    endpoints: [\"http://{}\", {{ url: \"http://{}\", priority: 7 }}]\n", near.addr(), far.addr());
+    let proxy = Proxy::start(&written(&text, "breaker: { failures: 3, open: 60s, max_open: 60s }"));
+
+    for _ in 0..8 {
+        assert_eq!(proxy.get("http://api.test/").await.text(), "far");
+    }
+
+    assert_eq!((near.count(), far.count()), (3, 8));
+}
+
+#[tokio::test]
+async fn a_ring_keeps_equal_requests_together_and_moves_only_those_of_one_that_is_out() {
+    let names = ["one", "two", "three"];
+    let all = [Upstream::fixed("one").await, Upstream::fixed("two").await, Upstream::fixed("three").await];
+    let urls: Vec<String> = all.iter().map(|upstream| format!("\"http://{}\"", upstream.addr())).collect();
+    for (hash_on, field) in [("header:X-User", "x-user: "), ("cookie:session", "cookie: a=1; session=")] {
+        let text =
+            format!("    endpoints: [{}]\n    balance: {{ policy: ring, hash_on: '{hash_on}' }}\n", urls.join(", "));
+        let proxy = Proxy::start(&written(&text, ONCE));
+        let proxied = &proxy;
+        let homes = || async move {
+            let mut homes = Vec::new();
+            for user in 0..24 {
+                let fields = [&*format!("{field}u{user}")];
+                homes.push(proxied.call("GET", "http://api.test/", &fields, "").await.text());
+            }
+            homes
+        };
+
+        let before = homes().await;
+        assert!(names.iter().all(|name| before.iter().any(|home| home == name)), "{before:?}");
+        assert_eq!(homes().await, before);
+        breaker(&proxy, all[1].addr(), "open").await;
+        for (before, after) in before.iter().zip(homes().await) {
+            assert!(after != "two" && (before == "two" || *before == after), "{before} -> {after}");
+        }
+        breaker(&proxy, all[1].addr(), "reset").await;
+        assert_eq!(homes().await, before);
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_comes_back_grows_into_its_share() {
+    for (slow_start, share) in [("", 12..=18), ("    slow_start: 1s\n", 0..=8)] {
+        let steady = Upstream::fixed("steady").await;
+        let back = Upstream::http(|seen| Reply::status(if seen.index == 0 { 500 } else { 200 })).await;
+        let text = format!(
+            "    endpoints: [\"http://{}\", \"http://{}\"]\n    {TURNS}\n{slow_start}",
+            steady.addr(),
+            back.addr()
+        );
+        // When it is back the other is old enough for its whole share.
+        let proxy = Proxy::start(&written(&text, "breaker: { failures: 1, open: 1200ms, probes: 1 }"));
+        let proxied = &proxy;
+        let backed = &back;
+        eventually("it failed and is back", || async move {
+            proxied.get("http://api.test/").await;
+            (backed.count() >= 2 && gauge(proxied, "attache_breaker_state").await == 0.0).then_some(())
+        })
+        .await;
+        let before = back.count();
+
+        let mut client = proxy.client().await;
+        for _ in 0..30 {
+            assert_eq!(client.get("http://api.test/").await.status, 200);
+        }
+
+        let taken = back.count() - before;
+        assert!(share.contains(&taken), "{taken} of 30, {share:?} with {slow_start:?}");
+    }
 }

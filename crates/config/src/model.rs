@@ -194,7 +194,13 @@ pub struct Upstream {
     pub origin: String,
     /// All of one scheme; at least one.
     pub endpoints: Vec<Url>,
+    /// Of each endpoint; the lowest number that is well enough takes the requests.
+    pub priorities: Vec<u32>,
     pub balance: Balance,
+    /// What a ring goes by.
+    pub hash_on: Option<HashOn>,
+    /// The time over which an endpoint that comes back grows into its share.
+    pub slow_start: Option<Duration>,
     /// `None`: nobody asks.
     pub health: Option<Health>,
     /// `None`: `outlier: false`.
@@ -245,6 +251,17 @@ pub enum Balance {
     LeastRequest,
     RoundRobin,
     Random,
+    /// Named upstreams only; `Upstream::hash_on` says by what.
+    Ring,
+}
+
+/// What makes requests equal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HashOn {
+    Peer,
+    /// Lower-case.
+    Header(String),
+    Cookie(String),
 }
 
 /// Everything a route and the default share.

@@ -130,9 +130,7 @@ fn end(model: &Model, route: &model::Route, state: &State) -> Result<End, String
                     authority: Some(authority(&target.url)?),
                     base: target.url.base.clone(),
                     endpoints: vec![endpoint],
-                    balance: route.policy.balance,
-                    max_ejected: 1.0,
-                    checked: None,
+                    rules: params::rules(None),
                 });
             }
             let budget = state.budget(&urls.iter().map(|target| shown(&target.url)).collect::<Vec<_>>().join(" "));
@@ -154,9 +152,7 @@ fn end(model: &Model, route: &model::Route, state: &State) -> Result<End, String
                 authority: None,
                 base: first.base.clone(),
                 endpoints,
-                balance: upstream.balance,
-                max_ejected: upstream.max_ejected,
-                checked: upstream.health.as_ref().map(|health| health.every),
+                rules: params::rules(Some(upstream)),
             };
             End::Targets { targets: vec![target], budget: state.budget(name) }
         }
@@ -176,7 +172,7 @@ fn groups(model: &Model, plans: &[Plan]) -> Vec<Group> {
         Some(Group {
             name: upstream.name.as_str().into(),
             endpoints: targets.iter().flat_map(|target| target.endpoints.clone()).collect(),
-            max_ejected: upstream.max_ejected,
+            rules: params::rules(Some(upstream)),
             outlier: outlier.zip(breaker),
             check: upstream.health.as_ref().map(params::check),
         })

@@ -210,6 +210,7 @@ fn endpoints(upstream: &model::Upstream) -> String {
         model::Balance::LeastRequest => "the one with the fewest requests",
         model::Balance::RoundRobin => "in turn",
         model::Balance::Random => "any",
+        model::Balance::Ring => "by hash, equal requests together",
     };
     let outlier = upstream.outlier.map(|outlier| {
         let margin = outlier.margin * 100.0;
@@ -225,7 +226,10 @@ fn endpoints(upstream: &model::Upstream) -> String {
     });
     let health = health.unwrap_or_default();
     let max = upstream.max_ejected * 100.0;
-    format!("{balance}{health}{}; all of them once more than {max}% are out", outlier.unwrap_or_default())
+    let slow = upstream.slow_start.map(|slow| format!("; back within {}", shown(slow))).unwrap_or_default();
+    let levels = upstream.priorities.iter().any(|one| *one != upstream.priorities[0]);
+    let levels = if levels { format!("; by priority {:?}", upstream.priorities) } else { String::new() };
+    format!("{balance}{levels}{slow}{health}{}; all of them once more than {max}% are out", outlier.unwrap_or_default())
 }
 
 fn credential(auth: &model::Auth) -> String {

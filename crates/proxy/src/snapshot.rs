@@ -1,10 +1,9 @@
 //! One configuration, built: everything that can fail has succeeded, nothing belongs to a worker yet.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use config::Model;
-use config::model::{Balance, Policy};
+use config::model::Policy;
 use exchange::Authority;
 use exchange::headers::Via;
 use http::HeaderName;
@@ -15,6 +14,7 @@ use policy::{breaker, outlier};
 use upstream::connect::Tls;
 use upstream::endpoint::Key;
 use upstream::health::Check;
+use upstream::set::Rules;
 
 use crate::listener::tls::Front;
 use crate::route::Table;
@@ -81,18 +81,15 @@ pub struct Target {
     pub authority: Option<uri::Authority>,
     pub base: String,
     pub endpoints: Vec<Key>,
-    pub balance: Balance,
-    /// Share of the endpoints that may be left out.
-    pub max_ejected: f64,
-    /// How often endpoints are checked, if they are.
-    pub checked: Option<Duration>,
+    /// How one of them is picked.
+    pub rules: Rules,
 }
 
 /// The endpoints of a named upstream that a route uses, and how they are watched.
 pub struct Group {
     pub name: Arc<str>,
     pub endpoints: Vec<Key>,
-    pub max_ejected: f64,
+    pub rules: Rules,
     /// What an outlier is, and what its breaker is steered by: that of the first route that has one.
     pub outlier: Option<(outlier::Params, breaker::Params)>,
     /// How its endpoints are checked.

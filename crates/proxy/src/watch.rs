@@ -10,7 +10,7 @@ use policy::{Tick, outlier};
 use telemetry::metrics::Events;
 use upstream::endpoint;
 use upstream::registry::Registry;
-use upstream::set::{Standing, in_panic};
+use upstream::set::Standing;
 
 use crate::house::House;
 use crate::snapshot::{Group, Snapshot};
@@ -60,7 +60,7 @@ impl Watch {
     /// Whether it is in panic; says so when that changes.
     fn panic(&self, group: &Group, states: &[Arc<endpoint::State>], now: Tick) -> bool {
         let standings: Vec<_> = states.iter().map(|state| Standing::of(state, true, now)).collect();
-        let panic = in_panic(&standings, group.max_ejected);
+        let panic = group.rules.level(&standings).1;
         let out = standings.iter().filter(|one| **one != Standing::Serving).count();
         match (self.panicking.contains(&group.name), panic) {
             (false, true) => {

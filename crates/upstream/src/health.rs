@@ -10,7 +10,7 @@ mod ask;
 use std::sync::Arc;
 use std::time::Duration;
 
-use exchange::Random;
+use exchange::{Random, clock};
 use policy::health;
 use telemetry::metrics::Events;
 
@@ -68,7 +68,10 @@ fn note(state: &State, result: &Result<(), String>, check: &Check, events: &Even
     let (upstream, endpoint) = (&*state.upstream, &*state.label);
     match (state.health.record(result.is_ok(), &check.rows), result) {
         (Some(_), Err(why)) => tracing::warn!(upstream, endpoint, why, "health check: left out"),
-        (Some(_), Ok(())) => tracing::info!(upstream, endpoint, "health check: well again"),
+        (Some(_), Ok(())) => {
+            state.begins(clock::now());
+            tracing::info!(upstream, endpoint, "health check: well again");
+        }
         (None, Err(why)) => tracing::debug!(upstream, endpoint, why, "health check failed"),
         (None, Ok(())) => {}
     }

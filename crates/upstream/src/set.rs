@@ -7,15 +7,23 @@
 //!
 //! An endpoint whose open time is over gets the next request that may be repeated, first attempts only: by its
 //! measured latency it would wait long for its probe, and it is one request an open time.
+//!
+//! With priorities, requests go to the first level that is well enough, and a repeat to another where nobody there is
+//! untried. With `slow_start` an endpoint that comes back takes a share that grows to its whole over that time.
+//! A `ring` keeps to its keys whatever is slow or new: it knows neither latency nor slow start.
+
+mod key;
 
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use exchange::{Exchange, Random};
+use exchange::{Body, Exchange, Random};
+use http::Request;
 use policy::breaker::{self, Force, State};
 use policy::{Tick, pick};
 use smallvec::SmallVec;
 
+pub use self::key::HashOn;
 use crate::Endpoint;
 use crate::endpoint;
 
@@ -30,10 +38,15 @@ pub enum Balance {
     RoundRobin,
     /// Any.
     Random,
+    /// By the hash of the request; those without one as by `P2c`.
+    Ring,
 }
 
+/// Of a share that grows, the least.
+const LEAST_SHARE: f64 = 0.1;
+
 /// By what an endpoint of a set is picked.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Rules {
     /// Among those that may be.
     pub balance: Balance,
@@ -41,6 +54,12 @@ pub struct Rules {
     pub max_ejected: f64,
     /// Active checks have a say; so often.
     pub checked: Option<Duration>,
+    /// What a ring hashes on.
+    pub hash_on: Option<HashOn>,
+    /// The time over which the share of an endpoint grows that comes back.
+    pub slow_start: Option<Duration>,
+    /// Of each endpoint, lowest first; empty when all are alike.
+    pub priorities: Vec<u32>,
 }
 
 /// Where an endpoint stands for those who pick.
@@ -74,12 +93,37 @@ impl Standing {
     }
 }
 
+impl Rules {
+    /// The priority in use, if there is one, and whether there are so many out that all of it is used.
+    pub fn level(&self, standings: &[Standing]) -> (Option<u32>, bool) {
+        if self.priorities.is_empty() {
+            return (None, in_panic(standings, self.max_ejected));
+        }
+        let serving = |one: &Standing| (*one != Standing::Shut).then_some(*one == Standing::Serving);
+        let serving: SmallVec<[_; 16]> = standings.iter().map(serving).collect();
+        let level = pick::level(&self.priorities, &serving, self.max_ejected);
+        let own = |one: &(&u32, &Standing)| level.is_none_or(|level| *one.0 == level);
+        let members = self.priorities.iter().zip(standings).filter(own);
+        let members: SmallVec<[_; 16]> = members.map(|(_, standing)| *standing).collect();
+        (level, in_panic(&members, self.max_ejected))
+    }
+}
+
 /// Whether so many are out that requests go to all; never for one endpoint.
-pub fn in_panic(standings: &[Standing], max_ejected: f64) -> bool {
+fn in_panic(standings: &[Standing], max_ejected: f64) -> bool {
     let count = |standing| standings.iter().filter(|one| **one == standing).count();
     let (shut, serving) = (count(Standing::Shut), count(Standing::Serving));
     let open = standings.len() - shut;
     standings.len() > 1 && (open - serving) as f64 > max_ejected * open as f64
+}
+
+/// What a pick is made for.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub exchange: &'a Exchange,
+    /// What a ring goes by.
+    pub key: Option<u64>,
+    pub now: Tick,
 }
 
 /// An endpoint picked.
@@ -94,13 +138,16 @@ pub(crate) struct Pick {
 pub struct Set {
     endpoints: Box<[Endpoint]>,
     rules: Rules,
+    /// Hashes of the endpoints' names.
+    tags: Box<[u64]>,
     cursor: AtomicUsize,
 }
 
 impl Set {
     /// Picked by `rules`.
     pub fn new(endpoints: Vec<Endpoint>, rules: Rules) -> Self {
-        Self { endpoints: endpoints.into(), rules, cursor: AtomicUsize::new(0) }
+        let tags = endpoints.iter().map(|endpoint| pick::hash(endpoint.state.label.as_bytes())).collect();
+        Self { endpoints: endpoints.into(), rules, tags, cursor: AtomicUsize::new(0) }
     }
 
     /// All of them.
@@ -115,7 +162,12 @@ impl Set {
         }
         let standings = self.standings(breaker, now);
         standings.iter().any(|one| matches!(one, Standing::Serving | Standing::Due))
-            || in_panic(&standings, self.rules.max_ejected) && standings.iter().any(|one| *one != Standing::Shut)
+            || self.rules.level(&standings).1 && standings.iter().any(|one| *one != Standing::Shut)
+    }
+
+    /// What picks by, of a request: only a ring looks at it.
+    pub(crate) fn key(&self, request: &Request<Body>) -> Option<u64> {
+        self.rules.hash_on.as_ref()?.of(request)
     }
 
     /// How often active checks are made, if they are.
@@ -130,17 +182,18 @@ impl Set {
     /// The next endpoint that is not in `refused`; `None` when every one is, or is ill.
     pub(crate) fn pick(
         &self,
-        exchange: &Exchange,
+        asked: Asked<'_>,
         breaker: Option<&breaker::Params>,
         refused: &[usize],
-        now: Tick,
         random: &Random,
     ) -> Option<Pick> {
+        let Asked { exchange, key, now } = asked;
         if let [only] = &*self.endpoints {
             return (refused.is_empty() && !self.is_ill(only)).then_some(Pick { index: 0, panic: false });
         }
         let standings = self.standings(breaker, now);
-        let panic = in_panic(&standings, self.rules.max_ejected);
+        let (level, panic) = self.rules.level(&standings);
+        let own = |index: usize| level.is_none_or(|level| self.rules.priorities[index] == level);
         let fresh = |index: usize| !refused.contains(&index);
         let untried = |index: usize| !exchange.has_tried(&self.endpoints[index].state.label);
         let due = |index: usize| fresh(index) && standings[index] == Standing::Due;
@@ -148,17 +201,23 @@ impl Set {
             fresh(index)
                 && match standings[index] {
                     Standing::Serving => true,
-                    Standing::Due | Standing::Out | Standing::Ill => panic,
+                    Standing::Due | Standing::Out | Standing::Ill => panic && own(index),
                     Standing::Shut => false,
                 }
         };
-        let draw = |eligible: &dyn Fn(usize) -> bool| self.draw(eligible, now, random);
+        let draw = |eligible: &dyn Fn(usize) -> bool| self.draw(eligible, key, now, random);
         let probe = || {
             let wanted = !panic && standings.contains(&Standing::Due) && exchange.head.method.is_idempotent();
-            if wanted && exchange.is_untried() { draw(&due) } else { None }
+            // On a ring the probe is a request whose key leads there.
+            let theirs = |index: usize| due(index) || key.is_some() && fits(index);
+            let due = || draw(&theirs).filter(|index| due(*index));
+            if wanted && exchange.is_untried() { due() } else { None }
         };
+        let here = |index: usize| fits(index) && own(index);
         let index = probe()
+            .or_else(|| draw(&|index| here(index) && untried(index)))
             .or_else(|| draw(&|index| fits(index) && untried(index)))
+            .or_else(|| draw(&here))
             .or_else(|| draw(&fits))
             .or_else(|| draw(&due))
             .or_else(|| draw(&|index| fresh(index) && standings[index] != Standing::Ill))?;
@@ -170,19 +229,51 @@ impl Set {
         self.endpoints.iter().map(standing).collect()
     }
 
-    fn draw(&self, eligible: impl Fn(usize) -> bool, now: Tick, random: &Random) -> Option<usize> {
+    fn draw(&self, eligible: impl Fn(usize) -> bool, key: Option<u64>, now: Tick, random: &Random) -> Option<usize> {
         let count = self.endpoints.len();
+        let share = |index: usize| self.share(index, now);
         match self.rules.balance {
-            Balance::RoundRobin => pick::round_robin(count, &self.cursor, eligible),
-            Balance::Random => random.with(|rng| pick::random(count, rng, eligible)),
+            Balance::RoundRobin | Balance::Random => {
+                // Who has less than a whole share sits out its part of the draws.
+                let sits = |index: usize| random.with(|rng| rng.f64()) >= share(index);
+                let warm = |index: usize| eligible(index) && (self.rules.slow_start.is_none() || !sits(index));
+                self.blind(count, &warm, random).or_else(|| self.blind(count, &eligible, random))
+            }
             Balance::Least => {
-                let score = |index: usize| u64::from(self.endpoints[index].state.inflight.get());
+                let taken = |index: usize| f64::from(self.endpoints[index].state.inflight.get());
+                let score = |index: usize| match self.rules.slow_start {
+                    // Fractions matter here, and scores are whole.
+                    Some(_) => ((taken(index) + 1.0) / share(index) * 1024.0) as u64,
+                    None => taken(index) as u64,
+                };
                 random.with(|rng| pick::least(count, rng, eligible, score))
             }
-            Balance::P2c => {
-                let score = |index: usize| self.endpoints[index].score(now);
+            Balance::Ring if key.is_some() => pick::ring(&self.tags, key?, eligible),
+            Balance::P2c | Balance::Ring => {
+                let score = |index: usize| match self.rules.slow_start {
+                    Some(_) => (self.endpoints[index].score(now) as f64 / share(index)) as u64,
+                    None => self.endpoints[index].score(now),
+                };
                 random.with(|rng| pick::p2c(count, rng, eligible, score))
             }
+        }
+    }
+
+    fn blind(&self, count: usize, eligible: &impl Fn(usize) -> bool, random: &Random) -> Option<usize> {
+        match self.rules.balance {
+            Balance::RoundRobin => pick::round_robin(count, &self.cursor, eligible),
+            _ => random.with(|rng| pick::random(count, rng, eligible)),
+        }
+    }
+
+    /// How much of its share an endpoint takes while it warms up.
+    fn share(&self, index: usize, now: Tick) -> f64 {
+        match self.rules.slow_start {
+            Some(window) => {
+                let age = self.endpoints[index].state.age(now);
+                (age.as_secs_f64() / window.as_secs_f64()).clamp(LEAST_SHARE, 1.0)
+            }
+            None => 1.0,
         }
     }
 }

@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use crate::attempt::{self, Flight};
 use crate::connect::{Destination, Tls};
 use crate::endpoint::{Endpoint, Key, Protocol};
-use crate::set::{Pick, Set};
+use crate::set::{Asked, Pick, Set};
 use crate::worker::Worker;
 
 /// Endpoints asked before the request is refused.
@@ -58,7 +58,11 @@ impl Upstream {
     fn handle(&self, request: Request<Body>) -> ResponseFuture {
         let exchange = Arc::clone(Exchange::of(&request));
         let now = exchange.now();
-        match self.admit(&exchange, now) {
+        let key = match &self.source {
+            Source::Set(set) => set.key(&request),
+            Source::Hosts(_) => None,
+        };
+        match self.admit(Asked { exchange: &exchange, key, now }) {
             Ok(endpoint) => {
                 let flight = Flight::new(endpoint, Arc::clone(&self.params), exchange, now);
                 attempt::perform(flight, request)
@@ -68,7 +72,8 @@ impl Upstream {
     }
 
     /// An endpoint whose breaker lets the request pass.
-    fn admit(&self, exchange: &Exchange, now: Tick) -> Result<attempt::Admitted, Error> {
+    fn admit(&self, asked: Asked<'_>) -> Result<attempt::Admitted, Error> {
+        let Asked { exchange, now, .. } = asked;
         let breaker = self.params.breaker.as_ref();
         let repeatable = exchange.head.method.is_idempotent();
         let mut refused: SmallVec<[usize; MAX_PICKS]> = SmallVec::new();
@@ -81,7 +86,7 @@ impl Upstream {
                 Source::Hosts(_) => break,
                 Source::Set(set) => {
                     let random = &self.worker.context().random;
-                    match set.pick(exchange, breaker, &refused, now, random) {
+                    match set.pick(asked, breaker, &refused, random) {
                         Some(pick) => (pick, set.endpoints()[pick.index].clone()),
                         None => break,
                     }

@@ -298,6 +298,7 @@ pub(super) fn balance(fields: &Fields<'_>) -> Balance {
         Some("least_request") => Balance::LeastRequest,
         Some("round_robin") => Balance::RoundRobin,
         Some("random") => Balance::Random,
+        Some("ring") => Balance::Ring,
         _ => Balance::P2c,
     }
 }

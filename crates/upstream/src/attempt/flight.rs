@@ -10,7 +10,7 @@ use exchange::{Attempt, Body, End, Error, ErrorKind, Exchange, Finish, Sent, clo
 use http::{HeaderMap, Response, StatusCode};
 use http_body::Body as _;
 use policy::Tick;
-use policy::breaker::{Admission, Sample, Transition};
+use policy::breaker::{Admission, Sample, State, Transition};
 
 use super::{Admitted, Answer, redial};
 use crate::Pool;
@@ -175,6 +175,9 @@ impl Drop for Flight {
 /// Counts and logs a breaker's change of state, once.
 pub(super) fn announce(endpoint: &Endpoint, transition: Transition) {
     let state = &endpoint.state;
+    if transition.to == State::Closed {
+        state.begins(clock::now());
+    }
     tracing::info!(upstream = &*state.upstream, endpoint = &*state.label, from = ?transition.from, to = ?transition.to, "breaker");
     endpoint.pool.context().stats.events().breaker_changed(&state.upstream, &state.label, transition.to as u8);
 }
