@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn later_it_takes_a_row() {
         let health = Health::default();
-        let mut record =
+        let record =
             |results: &[bool]| results.iter().map(|good| health.record(*good, &PARAMS)).collect::<Vec<_>>();
 
         assert_eq!(record(&[true, false, false, true]), [None; 4]);

@@ -21,7 +21,7 @@ pub struct Events {
     transitions: Mutex<Transitions>,
     refreshes: Mutex<BTreeMap<Arc<str>, [u64; 2]>>,
     reload: Mutex<Option<Reload>>,
-    checks: Mutex<BTreeMap<(Arc<str>, Arc<str>), Checked>>,
+    checks: Mutex<Checks>,
     panics: Mutex<Vec<(Arc<str>, bool)>>,
     certificates: Mutex<BTreeMap<String, Certificate>>,
     dropped: Count,
@@ -37,6 +37,9 @@ pub struct Certificate {
     /// What lies there is in use.
     pub ok: bool,
 }
+
+/// By upstream and endpoint.
+type Checks = BTreeMap<(Arc<str>, Arc<str>), Checked>;
 
 /// Active checks of an endpoint.
 #[derive(Clone, Copy, Debug, Default)]
