@@ -83,8 +83,7 @@ mod tests {
     #[test]
     fn later_it_takes_a_row() {
         let health = Health::default();
-        let record =
-            |results: &[bool]| results.iter().map(|good| health.record(*good, &PARAMS)).collect::<Vec<_>>();
+        let record = |results: &[bool]| results.iter().map(|good| health.record(*good, &PARAMS)).collect::<Vec<_>>();
 
         assert_eq!(record(&[true, false, false, true]), [None; 4]);
         assert_eq!(record(&[false, false, false]), [None, None, Some(false)]);
