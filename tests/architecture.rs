@@ -48,6 +48,7 @@ const STATUSES: &[(&str, &[&str], &str)] = &[
         &["BAD_REQUEST", "FORBIDDEN", "INTERNAL_SERVER_ERROR", "OK", "SERVICE_UNAVAILABLE", "UNPROCESSABLE_ENTITY"],
         "the admin interface is a service of its own, not a proxied exchange",
     ),
+    ("proxy/src/admin/breakers.rs", &["NOT_FOUND"], "the same"),
     ("upstream/src/attempt.rs", &["REQUEST_TIMEOUT", "SWITCHING_PROTOCOLS"], "reads"),
     ("upstream/src/attempt/flight.rs", &["SWITCHING_PROTOCOLS"], "reads"),
     ("upstream/src/attempt/wire.rs", &["NO_CONTENT", "SWITCHING_PROTOCOLS"], "reads"),

@@ -211,11 +211,11 @@ async fn an_announced_limit_holds_calls_back_until_it_is_renewed() {
     let proxy = Proxy::start(&api(upstream.addr(), &["limit: { pacing: true }"]));
     let start = tokio::time::Instant::now();
     assert_eq!(proxy.get("http://api.test/").await.status, 200);
-    assert!(start.elapsed() < Duration::from_millis(900));
+    assert!(tokio::time::Instant::now() - start < Duration::from_millis(900));
 
     assert_eq!(proxy.get("http://api.test/").await.status, 200);
 
-    assert!(start.elapsed() >= Duration::from_secs(1));
+    assert!(tokio::time::Instant::now() - start >= Duration::from_secs(1));
     assert_eq!(upstream.count(), 2);
 }
 

@@ -47,6 +47,7 @@ form!(NAME, name, false, "a host name");
 form!(NET, net, false, "a network such as `10.0.0.0/8`");
 form!(DESTINATION, destination, false, "a network, an address or a host");
 form!(HOST, host, false, "a host such as `api.example.com` or `*.example.com`");
+form!(HASH_ON, hash_on, false, "`peer`, `header:x-user` or `cookie:session`");
 form!(URL, url, false, "a URL such as `https://api.example.com`");
 form!(TO, to, false, "a URL such as `https://api.example.com`, or `upstream:name`");
 form!(LABEL, label, false, "a name");
@@ -72,7 +73,7 @@ form!(MEDIA, media, false, "a media type such as `text/*` or `application/json`"
 form!(TEXT, text, true, "text");
 
 static ADDRESS_KIND: Kind = Kind::Form(&ADDRESS);
-static URL_KIND: Kind = Kind::Form(&URL);
+static ENDPOINT_KIND: Kind = Kind::Table(&ENDPOINT);
 static NET_KIND: Kind = Kind::Form(&NET);
 static DESTINATION_KIND: Kind = Kind::Form(&DESTINATION);
 static RESOLVE_KIND: Kind = Kind::Form(&RESOLVE);
@@ -97,6 +98,7 @@ static UPSTREAM_KIND: Kind = Kind::Table(&UPSTREAM);
 static TARGET_KIND: Kind = Kind::Table(&TARGET);
 static RETRY_KIND: Kind = Kind::Table(&RETRY);
 static BREAKER_KIND: Kind = Kind::Table(&BREAKER);
+static OUTLIER_KIND: Kind = Kind::Table(&OUTLIER);
 static ACCESS_KIND: Kind = Kind::Table(&ACCESS);
 static CONDITION_KIND: Kind =
     Word(&["connect-failure", "reset", "refused-stream", "timeout", "5xx", "gateway-error", "retriable-4xx"]);
@@ -177,9 +179,80 @@ pub(crate) static UPSTREAM: Table = table(
     None,
     &[&[
         field("name", Kind::Form(&LABEL), Required, "How routes refer to it."),
-        field("endpoints", OneOrMany(&URL_KIND), Required, "URLs, all of one scheme."),
-        field("balance", Kind::Table(&BALANCE), Is("{}"), "How an endpoint is picked."),
+        field("endpoints", OneOrMany(&ENDPOINT_KIND), Required, "URLs, all of one scheme."),
+        field("balance", Kind::Table(&UPSTREAM_BALANCE), Is("{}"), "How an endpoint is picked."),
+        field(
+            "slow_start",
+            Duration(1),
+            Means("at once"),
+            "The time over which an endpoint that comes back grows into its share; not for `ring`.",
+        ),
+        field("health", Kind::Table(&HEALTH), Means("off"), "Asks the endpoints themselves whether they are well."),
+        field("outlier", OrFalse(&OUTLIER_KIND), Is("{}"), "Leaves out an endpoint that fails more than the others."),
+        field(
+            "max_ejected",
+            Share,
+            Is("50%"),
+            "Share of the endpoints that may be left out; beyond it requests go to all of them.",
+        ),
         field("tls", Kind::Table(&TLS), Is("{}"), "TLS towards the endpoints."),
+    ]],
+);
+
+pub(crate) static ENDPOINT: Table = table(
+    "endpoint",
+    "One copy of the service.",
+    Some("url"),
+    &[&[
+        field("url", Kind::Form(&URL), Required, "Its URL."),
+        field("priority", Int(0, 100), Is("0"), "Those of the lowest number that are well enough take the requests."),
+    ]],
+);
+
+pub(crate) static UPSTREAM_BALANCE: Table = table(
+    "upstream_balance",
+    "How an endpoint is picked.",
+    Some("policy"),
+    &[&[
+        field(
+            "policy",
+            Word(&["p2c", "least_request", "round_robin", "random", "ring"]),
+            Is("p2c"),
+            "The better of two random ones by default; `ring` keeps equal requests together.",
+        ),
+        field("hash_on", Kind::Form(&HASH_ON), Means("none"), "What makes requests equal for `ring`."),
+    ]],
+);
+
+pub(crate) static HEALTH: Table = table(
+    "health",
+    "Asks the endpoints themselves whether they are well.",
+    Some("http"),
+    &[&[
+        field("http", Kind::Form(&PATH), Means("none"), "A path to GET."),
+        field("tcp", Bool, Means("none"), "`true`: to be connected is enough, TLS included."),
+        field("grpc", Kind::Form(&TEXT), Means("none"), "A service for grpc.health.v1; '' is the server as a whole."),
+        field("host", Kind::Form(&NEW_HOST), Means("the endpoint's own"), "The host that `http` asks for."),
+        field("expect", OneOrMany(&STATUSES_KIND), Is("[2xx]"), "Statuses that are good for `http`."),
+        field("every", Duration(100), Is("5s"), "Between two checks."),
+        field("timeout", Duration(1), Is("1s"), "For one check."),
+        field("healthy", Int(1, 1_000), Is("2"), "Good checks in a row that bring an endpoint back."),
+        field("unhealthy", Int(1, 1_000), Is("3"), "Failed checks in a row that leave an endpoint out."),
+    ]],
+);
+
+pub(crate) static OUTLIER: Table = table(
+    "outlier",
+    "Leaves out an endpoint that fails more than the others.",
+    Some("margin"),
+    &[&[
+        field("margin", Share, Is("25%"), "By how much its share of failures lies above that of the others."),
+        field(
+            "min_requests",
+            Int(1, 1_000_000),
+            Is("20"),
+            "Requests in ten seconds, its own and the others', below which shares say nothing.",
+        ),
     ]],
 );
 

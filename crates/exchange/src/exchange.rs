@@ -417,6 +417,11 @@ impl Exchange {
         debug_assert!(!second, "an exchange holds one permit");
     }
 
+    /// No attempt has ended yet.
+    pub fn is_untried(&self) -> bool {
+        self.attempts.lock().is_empty()
+    }
+
     /// An endpoint with this label was already tried.
     pub fn has_tried(&self, endpoint: &Arc<str>) -> bool {
         self.attempts.lock().iter().any(|attempt| Arc::ptr_eq(&attempt.endpoint, endpoint))

@@ -5,15 +5,18 @@
 //! a success may trip it too, by making the calls enough to judge. Open, it refuses for a time that doubles
 //! with each re-opening until it closes. Half-open, it lets one probe out at a time; successes in a row
 //! close it, one failure opens it again. A probe slower than the slow-call limit counts as failed: closing on
-//! it would close onto what tripped it.
+//! it would close onto what tripped it. A probe is a request that may be repeated, where such a one was around
+//! within the last second: what fails at a probe has to fail for its client otherwise. One that neither
+//! ends nor is released loses its place after a while (`Params::patience`), and its result counts no more.
+//!
+//! An operator may force it open or closed; until the force is taken back nothing is counted.
 //!
 //! An admission names the generation it was given in, and every transition starts a new one, so results that
 //! come late are recognised and ignored. State, generation, probe, deadline and streaks are one word
 //! (`word`); a transition is the CAS that wins, reported to exactly one caller. A success on a healthy closed
 //! breaker costs three loads and one `fetch_add`.
 //!
-//! Not here: what counts as a failure (the caller classifies), and releasing a probe that hangs (the
-//! caller's permit does, on drop).
+//! Not here: what counts as a failure (the caller classifies).
 
 #[cfg(test)]
 mod model;
@@ -27,14 +30,18 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::Tick;
+use crate::outlier::Calls;
 use crate::pad::Padded;
 use window::{Counts, Window};
 use word::{Streaks, Word};
 
-pub use params::{Params, Slow};
+pub use params::{PATIENCE, Params, Slow};
 
 /// What a caller is told to wait while another's probe is out.
 pub const PROBE_WAIT: Duration = Duration::from_millis(250);
+
+/// A request that may be repeated is waited for this long after the last one asked.
+const REPEATABLE_WAIT: Duration = Duration::from_secs(1);
 
 /// Closed lets calls through, open refuses them, half-open lets one probe out at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -76,8 +83,12 @@ pub enum Cause {
     Elapsed,
     /// A background dial got through.
     Reachable,
+    /// It failed more than the other endpoints of its set.
+    Outlier,
     /// Enough probes succeeded.
     Recovered,
+    /// Somebody said so.
+    Operator,
 }
 
 impl Cause {
@@ -91,7 +102,9 @@ impl Cause {
             Self::Probe => "probe failed",
             Self::Elapsed => "open time over",
             Self::Reachable => "reachable again",
+            Self::Outlier => "outlier",
             Self::Recovered => "probes succeeded",
+            Self::Operator => "operator",
         }
     }
 }
@@ -105,7 +118,7 @@ pub struct Transition {
     pub to: State,
     /// Why.
     pub cause: Cause,
-    /// How long it will stay open; zero if it did not open.
+    /// How long it will stay open; zero if it did not open, or was forced to.
     pub open_for: Duration,
 }
 
@@ -116,6 +129,8 @@ pub enum Sample {
     Success {
         /// Until the response head.
         latency: Duration,
+        /// Nothing can fail any more. Otherwise `Breaker::completed` or `Breaker::late_failure` follows.
+        whole: bool,
     },
     /// The endpoint failed.
     Failure {
@@ -150,7 +165,18 @@ impl Admission {
 #[derive(Debug, Default)]
 pub struct Breaker {
     word: Padded<AtomicU64>,
+    /// When a request that may be repeated last asked while it was not closed, in nanoseconds.
+    asked: Padded<AtomicU64>,
     window: Window,
+}
+
+/// What an operator wants of a breaker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Force {
+    /// Refuse all calls.
+    Open,
+    /// Let all calls through, and count none.
+    Closed,
 }
 
 impl Breaker {
@@ -169,31 +195,89 @@ impl Breaker {
         self.load().opened_by_connect()
     }
 
+    /// Its generation and the calls of the last ten seconds, for a comparison with others; `None` unless it counts.
+    pub fn calls(&self, now: Tick) -> Option<(u32, Calls)> {
+        let generation = self.load().generation();
+        let counts = self.window.all(generation, now);
+        let closed = self.load().is(State::Closed, generation);
+        closed.then_some((generation, Calls { total: counts.total, failed: counts.failed }))
+    }
+
+    /// Opens it for what a comparison of this generation's calls said.
+    pub fn eject(&self, generation: u32, params: &Params, now: Tick, rng: &mut fastrand::Rng) -> Option<Transition> {
+        let mut at = At { params, now, rng };
+        let (from, to) = self.update(|word| word.is(State::Closed, generation).then(|| at.open(word, false)))?;
+        transition(from, to, Cause::Outlier, now)
+    }
+
+    /// What an operator wants of it.
+    pub fn forced(&self) -> Option<Force> {
+        self.load().forced()
+    }
+
+    /// What is left of its open time; zero if it is not open, or was forced.
+    pub fn left(&self, now: Tick) -> Duration {
+        let word = self.load();
+        if word.state() == State::Open && word.forced().is_none() { word.left(now) } else { Duration::ZERO }
+    }
+
+    /// Forces it open or closed, or takes that back: then it is closed with nothing counted.
+    ///
+    /// Calls under way belong to an earlier generation afterwards, so their results are ignored.
+    pub fn force(&self, force: Option<Force>, now: Tick) -> Option<Transition> {
+        let (from, to) = self.update(|word| match force {
+            Some(force) if word.forced() == Some(force) => None,
+            Some(force) => Some(word.forced_to(force)),
+            None => Some(word.closed()),
+        })?;
+        transition(from, to, Cause::Operator, now)
+    }
+
     /// Whether [`admit`](Self::admit) would let an attempt through, without taking anything.
     pub fn would_admit(&self, now: Tick) -> bool {
         let word = self.load();
         match word.state() {
             State::Closed => true,
             State::HalfOpen => !word.probing(),
-            State::Open => word.left(now).is_zero(),
+            State::Open => word.forced().is_none() && word.left(now).is_zero(),
         }
     }
 
-    /// Lets an attempt through, or says how long to wait.
+    /// Lets an attempt through, or says how long to wait. `repeatable`: were it to fail, it could be tried again.
     ///
     /// # Errors
-    /// What is left of the open time, or `PROBE_WAIT` while a probe is out.
-    pub fn admit(&self, _params: &Params, now: Tick) -> Result<(Admission, Option<Transition>), Duration> {
+    /// What is left of the open time, or `PROBE_WAIT` while a probe is out or another request is the better probe.
+    pub fn admit(
+        &self,
+        params: &Params,
+        now: Tick,
+        repeatable: bool,
+    ) -> Result<(Admission, Option<Transition>), Duration> {
         let mut wait = Duration::ZERO;
         let moved = self.update(|word| match word.state() {
             State::Closed => Some(word),
             State::HalfOpen => {
                 wait = PROBE_WAIT;
-                (!word.probing()).then(|| word.reserved())
+                if !self.is_best_probe(repeatable, now) {
+                    return None;
+                }
+                match word.probing() {
+                    false => Some(word.reserved(now)),
+                    true => word.is_overdue(now, params.patience).then(|| word.replaced(now)),
+                }
+            }
+            State::Open if word.forced().is_some() => {
+                wait = params.open;
+                None
             }
             State::Open => {
                 wait = word.left(now);
-                wait.is_zero().then(|| word.half_opened(true))
+                let best = self.is_best_probe(repeatable, now);
+                if wait.is_zero() && !best {
+                    wait = PROBE_WAIT;
+                    return None;
+                }
+                wait.is_zero().then(|| word.half_opened().reserved(now))
             }
         });
         let (from, to) = moved.ok_or(wait)?;
@@ -217,8 +301,10 @@ impl Breaker {
             Sample::Success { .. } if probe && !slow => self.probed(generation, at),
             Sample::Success { .. } if probe => self.reopen(generation, false, at),
             Sample::Failure { connect, .. } if probe => self.reopen(generation, connect, at),
-            Sample::Success { .. } => {
-                self.unbroken(generation)?;
+            Sample::Success { whole, .. } => {
+                // Without a number for rows of any kind nobody waits for the end of the call.
+                let whole = whole || at.params.failures.is_none();
+                self.answered(generation, |row| if whole { Streaks::NONE } else { row.connected() })?;
                 self.weigh(generation, Counts { total: 1, failed: 0, slow: u64::from(slow) }, at)
             }
             Sample::Failure { connect, .. } => {
@@ -235,10 +321,15 @@ impl Breaker {
         }
     }
 
+    /// An attempt that was recorded as a success at its head ended well: this, not the head, ends a row of failures
+    /// of any kind. Costs a load where there is no row.
+    pub fn completed(&self, generation: u32) {
+        self.answered(generation, |_| Streaks::NONE);
+    }
+
     /// Adds a failure to an attempt that was recorded as a success at its head, unless its generation is over.
     ///
-    /// The call itself is not counted again. As its success already ended the row, calls that all fail late
-    /// trip by their share, not by failures in a row.
+    /// The call itself is not counted again.
     pub fn late_failure(
         &self,
         generation: u32,
@@ -255,13 +346,23 @@ impl Breaker {
 
     /// A background dial got through: half-open at once, if it was connect-level failures that opened it.
     pub fn reachable(&self, _params: &Params, now: Tick) -> Option<Transition> {
-        let (from, to) = self.update(|word| word.opened_by_connect().then(|| word.half_opened(false)))?;
+        let (from, to) = self.update(|word| word.opened_by_connect().then(|| word.half_opened()))?;
         transition(from, to, Cause::Reachable, now)
     }
 
-    /// A success while closed ends the rows of failures; `None` if it came late.
-    fn unbroken(&self, generation: u32) -> Option<(Word, Word)> {
-        self.update(|word| word.is(State::Closed, generation).then(|| word.with_streaks(Streaks::NONE)))
+    /// An answer while closed shortens the rows of failures; `None` if it came late.
+    fn answered(&self, generation: u32, shorter: impl Fn(Streaks) -> Streaks) -> Option<(Word, Word)> {
+        self.update(|word| word.is(State::Closed, generation).then(|| word.with_streaks(shorter(word.streaks()))))
+    }
+
+    /// Whether no request that had better be the probe was around lately; remembers one that may be repeated.
+    fn is_best_probe(&self, repeatable: bool, now: Tick) -> bool {
+        if repeatable {
+            self.asked.store(now.as_nanos().max(1), Relaxed);
+            return true;
+        }
+        let asked = self.asked.load(Relaxed);
+        asked == 0 || now.since(Tick::from_nanos(asked)) >= REPEATABLE_WAIT
     }
 
     /// A failure while closed lengthens the rows; trips if one is long enough, else goes into the window.
@@ -295,7 +396,11 @@ impl Breaker {
         let (from, to) = self.update(|word| {
             word.is(State::HalfOpen, generation).then(|| {
                 let succeeded = word.succeeded();
-                if succeeded.successes() >= at.params.successes { word.closed() } else { succeeded }
+                if succeeded.successes() >= at.params.successes.min(word::SUCCESSES_MAX) {
+                    word.closed()
+                } else {
+                    succeeded
+                }
             })
         })?;
         transition(from, to, Cause::Recovered, at.now)
@@ -345,7 +450,7 @@ impl At<'_> {
 impl Sample {
     fn latency(self) -> Duration {
         match self {
-            Self::Success { latency } | Self::Failure { latency, .. } => latency,
+            Self::Success { latency, .. } | Self::Failure { latency, .. } => latency,
         }
     }
 }
@@ -354,6 +459,6 @@ fn transition(from: Word, to: Word, cause: Cause, now: Tick) -> Option<Transitio
     if from.state() == to.state() {
         return None;
     }
-    let open_for = if to.state() == State::Open { to.left(now) } else { Duration::ZERO };
+    let open_for = if to.state() == State::Open && to.forced().is_none() { to.left(now) } else { Duration::ZERO };
     Some(Transition { from: from.state(), to: to.state(), cause, open_for })
 }

@@ -8,8 +8,10 @@ pub mod adaptive;
 pub mod backoff;
 pub mod breaker;
 pub mod budget;
+pub mod health;
 pub mod inflight;
 pub mod latency;
+pub mod outlier;
 mod pad;
 pub mod pick;
 #[cfg(test)]

@@ -6,16 +6,20 @@
 //! rejecting would be cheaper for hundreds of endpoints, and wrong when few of them are eligible.
 
 mod least;
+mod level;
 mod p2c;
 mod random;
+mod ring;
 mod round_robin;
 mod weighted;
 
 use smallvec::SmallVec;
 
 pub use least::least;
+pub use level::level;
 pub use p2c::p2c;
 pub use random::random;
+pub use ring::{hash, ring};
 pub use round_robin::round_robin;
 pub use weighted::weighted;
 
@@ -111,6 +115,7 @@ mod tests {
                 random(n, &mut rng, ok),
                 round_robin(n, &AtomicUsize::new(turn), ok),
                 weighted(&weights, &mut rng, ok),
+                ring(&(0..n as u64).collect::<Vec<_>>(), seed, ok),
             ];
 
             for pick in picks {

@@ -4,6 +4,7 @@
 //! changes something needs a header that a page cannot send across origins (CSRF). Secrets never get here: the
 //! model does not hold them.
 
+mod breakers;
 mod view;
 
 use std::sync::Arc;
@@ -39,6 +40,8 @@ pub(crate) async fn serve(listening: Listening, control: Arc<Control>, only_metr
             .route("/api/v1/status", get(status))
             .route("/api/v1/routes", get(routes_view))
             .route("/api/v1/upstreams", get(upstreams))
+            .route("/api/v1/breakers", get(breakers::list))
+            .route("/api/v1/breakers/{id}/{action}", post(breakers::force))
             .route("/api/v1/config", get(config_view))
             .route("/api/v1/explain", get(explain_view))
             .route("/api/v1/reload", post(reload))
@@ -93,6 +96,7 @@ async fn index() -> impl IntoResponse {
     let page = "<!doctype html><meta charset=utf-8><title>Attaché</title><style>body{font:16px/1.6 system-ui,sans-serif;\
         max-width:40em;margin:4em auto;padding:0 1em;color-scheme:light dark}</style><h1>Attaché</h1><p>Admin of this proxy.\
         <ul><li><a href=/api/v1/status>status</a><li><a href=/api/v1/routes>routes</a><li><a href=/api/v1/upstreams>upstreams</a>\
+        <li><a href=/api/v1/breakers>breakers</a>\
         <li><a href=/api/v1/config>configuration</a><li><a href=/metrics>metrics</a></ul>";
     ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], page)
 }

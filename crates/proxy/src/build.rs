@@ -12,12 +12,14 @@ use http::{HeaderName, header, uri};
 use middleware::concurrency::Scope;
 use middleware::pacing::Paces;
 use middleware::rate_limit::Meters;
+use policy::outlier;
 use upstream::connect::{Destination, Tls};
 use upstream::endpoint::{Key, Protocol};
 
 use crate::listener::tls::{Front, Part};
+use crate::params;
 use crate::route::Table;
-use crate::snapshot::{Credential, End, Plan, Snapshot, Target};
+use crate::snapshot::{Credential, End, Group, Plan, Snapshot, Target};
 use crate::state::{SecretForm, SecretKey, State};
 use crate::wrong::Wrong;
 
@@ -55,6 +57,7 @@ pub fn snapshot(model: Model, generation: u64, ground: &Ground<'_>) -> Result<Sn
     match (table, default, via) {
         (Ok(table), Ok(tls), Ok(via)) if wrong.is_empty() => Ok(Snapshot {
             generation,
+            groups: groups(&model, &routes),
             table,
             routes,
             default: Plan {
@@ -149,7 +152,7 @@ fn end(model: &Model, route: &model::Route, state: &State) -> Result<End, String
                     authority: Some(authority(&target.url)?),
                     base: target.url.base.clone(),
                     endpoints: vec![endpoint],
-                    balance: route.policy.balance,
+                    rules: params::rules(None),
                 });
             }
             let budget = state.budget(&urls.iter().map(|target| shown(&target.url)).collect::<Vec<_>>().join(" "));
@@ -171,11 +174,32 @@ fn end(model: &Model, route: &model::Route, state: &State) -> Result<End, String
                 authority: None,
                 base: first.base.clone(),
                 endpoints,
-                balance: upstream.balance,
+                rules: params::rules(Some(upstream)),
             };
             End::Targets { targets: vec![target], budget: state.budget(name) }
         }
     })
+}
+
+/// The named upstreams that routes use.
+fn groups(model: &Model, plans: &[Plan]) -> Vec<Group> {
+    let group = |upstream: &model::Upstream| {
+        let uses = |route: &model::Route| matches!(&route.action, Action::Upstream(name) if *name == upstream.name);
+        let mut users = model.routes.iter().zip(plans).filter(|(route, _)| uses(route)).map(|(_, plan)| plan);
+        let plan = users.clone().next()?;
+        let End::Targets { targets, .. } = &plan.end else { return None };
+        let breaker = users.find_map(|plan| params::breaker(&plan.policy));
+        let outlier =
+            upstream.outlier.map(|from| outlier::Params { margin: from.margin, min_requests: from.min_requests });
+        Some(Group {
+            name: upstream.name.as_str().into(),
+            endpoints: targets.iter().flat_map(|target| target.endpoints.clone()).collect(),
+            rules: params::rules(Some(upstream)),
+            outlier: outlier.zip(breaker),
+            check: upstream.health.as_ref().map(params::check),
+        })
+    };
+    model.upstreams.iter().filter_map(group).collect()
 }
 
 fn tls(policy: &Policy, state: &State) -> Result<Tls, String> {

@@ -19,6 +19,7 @@ use upstream::net::Net;
 
 use crate::admin;
 use crate::build;
+use crate::checks::Checks;
 use crate::house::House;
 use crate::listener::accept::{self, Acceptor, Door, Listening, Rules, Seat, Workers};
 use crate::listener::drain::{Drain, Mode, Switch};
@@ -27,6 +28,7 @@ use crate::reload::{self, Reloader};
 use crate::renewal::Renewal;
 use crate::secrets::Refresher;
 use crate::snapshot::Snapshot;
+use crate::watch::Watch;
 use crate::worker::{Arrival, Worker};
 use crate::wrong::Wrong;
 
@@ -288,6 +290,9 @@ async fn run(control: Arc<Control>, doors: Doors, mut orders: mpsc::Receiver<Com
     }
     let mut every = tokio::time::interval(reload::EVERY);
     let mut refresher = Refresher::new(Arc::clone(&control.house.state));
+    let mut watch = Watch::new(&control.house);
+    let mut checks = Checks::new(&control.house);
+    checks.follow(&control.reloader.current());
     let mut pending = None;
     loop {
         tokio::select! {
@@ -296,6 +301,7 @@ async fn run(control: Arc<Control>, doors: Doors, mut orders: mpsc::Receiver<Com
                     // The asker may have gone; the log and `status` have it too.
                     let _ = answer.send(control.reloader.reload(clock::now()));
                     adopt(&control, &addresses);
+                    checks.follow(&control.reloader.current());
                 }
                 Command::Reopen => if let Some(log) = &control.house.log {
                     log.reopen();
@@ -305,6 +311,8 @@ async fn run(control: Arc<Control>, doors: Doors, mut orders: mpsc::Receiver<Com
                 control.reloader.look(&mut pending, clock::now());
                 adopt(&control, &addresses);
                 renewal.run(clock::now());
+                checks.follow(&control.reloader.current());
+                watch.run(&control.reloader.current(), clock::now());
                 let events = control.house.metrics.events();
                 let snapshot = control.reloader.current();
                 refresher.run(|key, ok| {

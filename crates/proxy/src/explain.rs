@@ -33,6 +33,8 @@ pub struct Explanation {
     retry: String,
     breaker: String,
     limit: String,
+    /// How one of several endpoints is picked; empty without a named upstream.
+    endpoints: String,
     credential: String,
 }
 
@@ -69,6 +71,11 @@ pub fn explain(model: &Model, method: &str, url: &str, headers: &[(String, Strin
         }
     };
     let mut explanation = of_plan(plan, request, "http (absolute-form)");
+    if let Some(model::Action::Upstream(name)) = origin.as_ref().and_then(|_| action(site, plan))
+        && let Some(upstream) = site.snapshot().model.upstreams.iter().find(|upstream| upstream.name == *name)
+    {
+        explanation.endpoints = endpoints(upstream);
+    }
     explanation.origin = origin;
     explanation.layers.clone_from(&stack.layers);
     Ok(explanation)
@@ -113,6 +120,7 @@ fn refused(request: String, door: &'static str, why: &str) -> Explanation {
         retry: "none".into(),
         breaker: "none".into(),
         limit: "none".into(),
+        endpoints: String::new(),
         credential: "none".into(),
     }
 }
@@ -149,6 +157,7 @@ fn of_plan(plan: &Plan, request: String, door: &'static str) -> Explanation {
         retry: policy.retry.as_ref().map_or_else(|| "off".into(), retry),
         breaker: policy.breaker.as_ref().map_or_else(|| "off".into(), breaker),
         limit: limit(plan),
+        endpoints: String::new(),
         credential: policy.auth.as_ref().map_or_else(|| "none".into(), credential),
     }
 }
@@ -183,12 +192,15 @@ fn breaker(breaker: &model::Breaker) -> String {
         Some(failures) => format!("{failures} failures in a row"),
         None => "5 connect failures in a row".into(),
     };
+    let slow = breaker.slow.map(|slow| format!(" failing or {}% slower than {}", slow.rate * 100.0, shown(slow.over)));
     format!(
-        "opens at {trip}, or {}% of at least {} calls in 10s; for {}, up to {}",
+        "opens at {trip}, or {}%{} of at least {} calls in 10s; for {}, up to {}; {} good probes close it",
         breaker.rate * 100.0,
+        slow.unwrap_or_default(),
         breaker.min_requests,
         shown(breaker.open),
         shown(breaker.max_open),
+        breaker.probes,
     )
 }
 
@@ -222,6 +234,38 @@ fn limit(plan: &Plan) -> String {
         text.push_str("; waits for limits that the upstream announces");
     }
     text
+}
+
+fn action<'a>(site: &'a Site, plan: &Plan) -> Option<&'a model::Action> {
+    site.snapshot().model.routes.iter().find(|route| *route.name == *plan.name).map(|route| &route.action)
+}
+
+fn endpoints(upstream: &model::Upstream) -> String {
+    let balance = match upstream.balance {
+        model::Balance::P2c => "the better of two",
+        model::Balance::LeastRequest => "the one with the fewest requests",
+        model::Balance::RoundRobin => "in turn",
+        model::Balance::Random => "any",
+        model::Balance::Ring => "by hash, equal requests together",
+    };
+    let outlier = upstream.outlier.map(|outlier| {
+        let margin = outlier.margin * 100.0;
+        format!("; out at {margin}% more failures than the others, with {} calls in 10s", outlier.min_requests)
+    });
+    let health = upstream.health.as_ref().map(|health| {
+        let ask = match &health.ask {
+            model::HealthAsk::Http { path, .. } => format!("GET {path}"),
+            model::HealthAsk::Tcp => "tcp".into(),
+            model::HealthAsk::Grpc(service) => format!("grpc health of '{service}'"),
+        };
+        format!("; checked by {ask} every {}", shown(health.every))
+    });
+    let health = health.unwrap_or_default();
+    let max = upstream.max_ejected * 100.0;
+    let slow = upstream.slow_start.map(|slow| format!("; back within {}", shown(slow))).unwrap_or_default();
+    let levels = upstream.priorities.iter().any(|one| *one != upstream.priorities[0]);
+    let levels = if levels { format!("; by priority {:?}", upstream.priorities) } else { String::new() };
+    format!("{balance}{levels}{slow}{health}{}; all of them once more than {max}% are out", outlier.unwrap_or_default())
 }
 
 fn credential(auth: &model::Auth) -> String {
@@ -291,6 +335,9 @@ impl fmt::Display for Explanation {
         row("retry", &self.retry)?;
         row("breaker", &self.breaker)?;
         row("limit", &self.limit)?;
+        if !self.endpoints.is_empty() {
+            row("endpoints", &self.endpoints)?;
+        }
         row("credential", &self.credential)
     }
 }

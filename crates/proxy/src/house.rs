@@ -17,6 +17,7 @@ use upstream::connect::dns::{Override, Overrides, Resolver};
 use upstream::connect::guard::{self, Guard};
 use upstream::connect::{Connector, Timings};
 use upstream::endpoint::Context;
+use upstream::health::Tools;
 use upstream::net::{Net, TokioNet};
 use upstream::pool::Limits;
 use upstream::worker::Worker as Pools;
@@ -79,17 +80,32 @@ impl House {
         self.state.sweep(&build::secrets(&snapshot.model));
     }
 
-    /// A worker of this house.
-    pub fn worker(&self, snapshot: Arc<Snapshot>, drain: Drain, connections: Arc<AtomicUsize>) -> Arc<Worker> {
-        let stats = self.metrics.shard();
-        let connector = Connector {
+    /// A generator of its own for whoever asks.
+    pub fn random(&self) -> Random {
+        Random::seeded(self.seed.with(|rng| rng.u64(..)))
+    }
+
+    /// What active health checks need; their connections are not counted among those of requests.
+    pub fn tools(&self) -> Tools {
+        let connector = self.connector(Arc::new(()));
+        Tools { connector, events: Arc::clone(self.metrics.events()), random: self.random() }
+    }
+
+    fn connector(&self, timings: Arc<dyn Timings>) -> Connector {
+        Connector {
             net: Arc::clone(&self.net),
             resolver: Arc::clone(&self.resolver),
             guard: Arc::clone(&self.guard),
-            timings: Arc::new(Timed(Arc::clone(&stats))),
-        };
+            timings,
+        }
+    }
+
+    /// A worker of this house.
+    pub fn worker(&self, snapshot: Arc<Snapshot>, drain: Drain, connections: Arc<AtomicUsize>) -> Arc<Worker> {
+        let stats = self.metrics.shard();
+        let connector = self.connector(Arc::new(Timed(Arc::clone(&stats))));
         let context = Arc::new(Context {
-            random: Random::seeded(self.seed.with(|rng| rng.u64(..))),
+            random: self.random(),
             stats: Arc::clone(&stats),
             timers: Arc::default(),
             connector: Arc::new(connector),

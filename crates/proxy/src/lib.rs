@@ -3,6 +3,7 @@
 pub mod admin;
 mod bridge;
 pub mod build;
+mod checks;
 pub mod control;
 mod edge;
 pub mod explain;
@@ -18,6 +19,7 @@ mod secrets;
 pub mod snapshot;
 pub mod stack;
 pub mod state;
+mod watch;
 pub mod worker;
 mod wrong;
 

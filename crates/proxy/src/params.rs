@@ -10,7 +10,9 @@ use middleware::{
     retry, target,
 };
 use policy::backoff::Backoff;
-use policy::{breaker, budget};
+use policy::{breaker, budget, health};
+use upstream::health::{Check, Question};
+use upstream::set::{Balance, HashOn, Rules};
 
 use upstream::upstream::host_budgets;
 
@@ -120,8 +122,8 @@ pub fn retry(plan: &Plan, worker: &Arc<Worker>) -> Option<(retry::Params, retry:
     Some((params, retry::State { budgets, random: worker.context().random.clone() }))
 }
 
-pub fn upstream(policy: &Policy) -> Arc<upstream::Params> {
-    let breaker = policy.breaker.as_ref().map(|from| breaker::Params {
+pub fn breaker(policy: &Policy) -> Option<breaker::Params> {
+    policy.breaker.as_ref().map(|from| breaker::Params {
         failures: from.failures,
         rate: from.rate,
         min_requests: from.min_requests,
@@ -129,9 +131,55 @@ pub fn upstream(policy: &Policy) -> Arc<upstream::Params> {
         open: from.open,
         max_open: from.max_open,
         successes: from.probes,
+        // Twice: an attempt that times out must still be there to count.
+        patience: policy.timeout.attempt.map_or(breaker::PATIENCE, |attempt| attempt * 2),
         ..breaker::Params::default()
-    });
-    let timeout = &policy.timeout;
+    })
+}
+
+/// How an endpoint is picked; a target of a route has only one, so that nothing matters.
+pub fn rules(from: Option<&model::Upstream>) -> Rules {
+    let balance = match from.map(|upstream| upstream.balance).unwrap_or_default() {
+        model::Balance::P2c => Balance::P2c,
+        model::Balance::LeastRequest => Balance::Least,
+        model::Balance::RoundRobin => Balance::RoundRobin,
+        model::Balance::Random => Balance::Random,
+        model::Balance::Ring => Balance::Ring,
+    };
+    let hash_on = from.filter(|_| balance == Balance::Ring).and_then(|upstream| upstream.hash_on.as_ref());
+    let priorities = from.map(|upstream| upstream.priorities.clone()).unwrap_or_default();
+    let alike = priorities.iter().all(|one| *one == priorities[0]);
+    Rules {
+        balance,
+        max_ejected: from.map_or(1.0, |upstream| upstream.max_ejected),
+        checked: from.and_then(|upstream| upstream.health.as_ref()).map(|health| health.every),
+        hash_on: hash_on.and_then(|on| match on {
+            model::HashOn::Peer => Some(HashOn::Peer),
+            model::HashOn::Header(name) => HeaderName::from_bytes(name.as_bytes()).ok().map(HashOn::Header),
+            model::HashOn::Cookie(name) => Some(HashOn::Cookie(name.clone())),
+        }),
+        slow_start: from.and_then(|upstream| upstream.slow_start),
+        priorities: if alike { Vec::new() } else { priorities },
+    }
+}
+
+pub fn check(from: &model::Health) -> Check {
+    Check {
+        question: match &from.ask {
+            model::HealthAsk::Http { path, host, expect } => {
+                Question::Http { path: path.clone(), host: host.clone(), expect: expect.clone() }
+            }
+            model::HealthAsk::Tcp => Question::Tcp,
+            model::HealthAsk::Grpc(service) => Question::Grpc { service: service.clone() },
+        },
+        every: from.every,
+        timeout: from.timeout,
+        rows: health::Params { healthy: from.healthy, unhealthy: from.unhealthy },
+    }
+}
+
+pub fn upstream(policy: &Policy) -> Arc<upstream::Params> {
+    let (timeout, breaker) = (&policy.timeout, breaker(policy));
     Arc::new(upstream::Params {
         connect: timeout.connect,
         attempt: timeout.attempt,
@@ -158,7 +206,8 @@ pub fn target<'a>(
             })
             .collect(),
         balance: match plan.policy.balance {
-            model::Balance::P2c => target::Balance::P2c,
+            // A ring is for the endpoints of named upstreams, and a route cannot ask for it.
+            model::Balance::P2c | model::Balance::Ring => target::Balance::P2c,
             model::Balance::LeastRequest => target::Balance::Least,
             model::Balance::RoundRobin => target::Balance::RoundRobin,
             model::Balance::Random => target::Balance::Random,

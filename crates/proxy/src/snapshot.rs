@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use config::Model;
-use config::model::{Balance, Policy};
+use config::model::Policy;
 use exchange::Authority;
 use exchange::headers::Via;
 use http::HeaderName;
@@ -13,8 +13,11 @@ use middleware::credentials::Secret;
 use middleware::pacing::Paces;
 use middleware::rate_limit::Meters;
 use policy::budget::Budget;
+use policy::{breaker, outlier};
 use upstream::connect::Tls;
 use upstream::endpoint::Key;
+use upstream::health::Check;
+use upstream::set::Rules;
 
 use crate::listener::tls::Front;
 use crate::route::Table;
@@ -31,6 +34,8 @@ pub struct Snapshot {
     pub routes: Vec<Plan>,
     /// For hosts that no route names.
     pub default: Plan,
+    /// Named upstreams that routes use, for whoever watches them.
+    pub groups: Vec<Group>,
     /// How each listener of the model speaks TLS, if it does.
     pub fronts: Vec<Option<Arc<Front>>>,
     /// Where we listen.
@@ -85,7 +90,19 @@ pub struct Target {
     pub authority: Option<uri::Authority>,
     pub base: String,
     pub endpoints: Vec<Key>,
-    pub balance: Balance,
+    /// How one of them is picked.
+    pub rules: Rules,
+}
+
+/// The endpoints of a named upstream that a route uses, and how they are watched.
+pub struct Group {
+    pub name: Arc<str>,
+    pub endpoints: Vec<Key>,
+    pub rules: Rules,
+    /// What an outlier is, and what its breaker is steered by: that of the first route that has one.
+    pub outlier: Option<(outlier::Params, breaker::Params)>,
+    /// How its endpoints are checked.
+    pub check: Option<Check>,
 }
 
 /// A credential and where it goes.

@@ -11,7 +11,7 @@ use middleware::{
 };
 use telemetry::Observer;
 use tower::Layer;
-use upstream::set::{Balance, Set};
+use upstream::set::Set;
 use upstream::{Params, Upstream};
 
 use crate::params;
@@ -124,13 +124,7 @@ fn aimed(layers: &mut Layers, plan: &Plan, snapshot: &Snapshot, upstream: ArcSer
 
 fn bottom(target: &Target, params: Arc<Params>, worker: &Arc<Worker>) -> Upstream {
     let endpoints = target.endpoints.iter().map(|key| worker.upstream().named(key)).collect();
-    let balance = match target.balance {
-        config::model::Balance::P2c => Balance::P2c,
-        config::model::Balance::LeastRequest => Balance::Least,
-        config::model::Balance::RoundRobin => Balance::RoundRobin,
-        config::model::Balance::Random => Balance::Random,
-    };
-    Upstream::of_set(Set::new(endpoints, balance), params, Arc::clone(worker.upstream()))
+    Upstream::of_set(Set::new(endpoints, target.rules.clone()), params, Arc::clone(worker.upstream()))
 }
 
 type Wrap = Box<dyn FnOnce(ArcService) -> ArcService>;

@@ -54,19 +54,27 @@ pub(crate) enum Refused {
     Full,
 }
 
-/// Takes a place at the endpoint and asks its breaker.
-pub(crate) fn admit(endpoint: Endpoint, params: &Params, now: Tick) -> Result<Admitted, Refused> {
+/// Takes a place at the endpoint and asks its breaker. `repeatable`: see `Breaker::admit`; `panic`: its refusal does not
+/// count.
+pub(crate) fn admit(
+    endpoint: Endpoint,
+    params: &Params,
+    now: Tick,
+    repeatable: bool,
+    panic: bool,
+) -> Result<Admitted, Refused> {
     if !endpoint.state.inflight.acquire(params.concurrency) {
         return Err(Refused::Full);
     }
     let Some(params) = &params.breaker else { return Ok(Admitted { endpoint, admission: None }) };
-    match endpoint.state.breaker.admit(params, now) {
+    match endpoint.state.breaker.admit(params, now, repeatable) {
         Ok((admission, transition)) => {
             if let Some(transition) = transition {
                 flight::announce(&endpoint, transition);
             }
             Ok(Admitted { endpoint, admission: Some(admission) })
         }
+        Err(_) if panic => Ok(Admitted { endpoint, admission: None }),
         Err(left) => {
             endpoint.state.inflight.release();
             Err(Refused::Open(left))

@@ -4,13 +4,14 @@
 //! `Endpoint` is one worker's way to it: that state, and a pool of its own.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::AcqRel};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::AcqRel, Ordering::Relaxed};
 use std::time::Duration;
 
 use exchange::Random;
 use policy::Tick;
 use policy::breaker::{self, Breaker};
 use policy::budget::Budget;
+use policy::health::Health;
 use policy::inflight::Inflight;
 use policy::latency::PeakEwma;
 use telemetry::metrics::Shard;
@@ -52,6 +53,8 @@ pub struct State {
     pub upstream: Arc<str>,
     /// Ejects it.
     pub breaker: Breaker,
+    /// Verdict of active checks; well where there are none.
+    pub health: Health,
     /// To the response head.
     pub latency: PeakEwma,
     /// Pays for retries, where the upstream has no budget of its own.
@@ -60,6 +63,8 @@ pub struct State {
     pub inflight: Inflight,
     /// Connections open, idle ones included.
     pub connections: Inflight,
+    /// When it began to serve (again), in nanoseconds.
+    since: AtomicU64,
     redialing: AtomicBool,
 }
 
@@ -70,12 +75,24 @@ impl State {
             label,
             upstream,
             breaker: Breaker::new(),
+            health: Health::default(),
             latency: PeakEwma::new(SEED),
             budget: Arc::new(Budget::new()),
             inflight: Inflight::new(),
             connections: Inflight::new(),
+            since: AtomicU64::new(exchange::clock::now().as_nanos()),
             redialing: AtomicBool::new(false),
         }
+    }
+
+    /// It serves (again) from now on.
+    pub(crate) fn begins(&self, now: Tick) {
+        self.since.store(now.as_nanos(), Relaxed);
+    }
+
+    /// How long it has been serving.
+    pub(crate) fn age(&self, now: Tick) -> Duration {
+        now.since(Tick::from_nanos(self.since.load(Relaxed)))
     }
 
     /// Takes the right to dial it in the background; one dial an endpoint.

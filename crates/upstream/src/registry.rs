@@ -1,7 +1,7 @@
 //! What the process knows of each endpoint, by identity, across configurations and workers.
 //!
 //! Endpoints that a configuration names are always registered. Those of hosts that no route names are bounded:
-//! one that nobody uses and whose breaker is closed makes room; if there is none, the request runs with a state
+//! one that nobody uses and whose breaker is closed of itself makes room; if there is none, the request runs with a state
 //! of its own that is forgotten, and that is counted.
 
 use std::collections::HashMap;
@@ -76,7 +76,8 @@ fn fresh(key: &Key) -> State {
 #[expect(clippy::mutable_key_type, reason = "the key compares its TLS configuration by identity")]
 fn make_room(states: &mut States) {
     let idle = |key: &Key, state: &Arc<State>| {
-        key.upstream.is_empty() && Arc::strong_count(state) == 1 && state.breaker.state() == breaker::State::Closed
+        let untouched = state.breaker.state() == breaker::State::Closed && state.breaker.forced().is_none();
+        key.upstream.is_empty() && Arc::strong_count(state) == 1 && untouched
     };
     let gone: Vec<Key> =
         states.iter().filter(|(key, state)| idle(key, state)).map(|(key, _)| key.clone()).take(MAX_HOSTS / 8).collect();

@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use crate::attempt::{self, Flight, Refused};
 use crate::connect::{Destination, Tls};
 use crate::endpoint::{Endpoint, Key, Protocol};
-use crate::set::Set;
+use crate::set::{Asked, Pick, Set};
 use crate::worker::Worker;
 
 /// Endpoints asked before the request is refused.
@@ -63,7 +63,11 @@ impl Upstream {
     fn handle(&self, request: Request<Body>) -> ResponseFuture {
         let exchange = Arc::clone(Exchange::of(&request));
         let now = exchange.now();
-        match self.admit(&exchange, now) {
+        let key = match &self.source {
+            Source::Set(set) => set.key(&request),
+            Source::Hosts(_) => None,
+        };
+        match self.admit(Asked { exchange: &exchange, key, now }) {
             Ok(endpoint) => {
                 let flight = Flight::new(endpoint, Arc::clone(&self.params), exchange, now);
                 attempt::perform(flight, request)
@@ -73,35 +77,38 @@ impl Upstream {
     }
 
     /// An endpoint whose breaker lets the request pass.
-    fn admit(&self, exchange: &Exchange, now: Tick) -> Result<attempt::Admitted, Error> {
-        let breaker = self.params.breaker.as_ref();
+    fn admit(&self, asked: Asked<'_>) -> Result<attempt::Admitted, Error> {
+        let Asked { exchange, now, .. } = asked;
+        let repeatable = exchange.head.method.is_idempotent();
         let mut refused: SmallVec<[usize; MAX_PICKS]> = SmallVec::new();
         let mut wait: Option<Duration> = None;
         let mut full = false;
         while refused.len() < MAX_PICKS {
-            let (index, endpoint) = match &self.source {
-                Source::Hosts(tls) if refused.is_empty() => (0, self.host(tls, exchange)?),
+            let (pick, endpoint) = match &self.source {
+                Source::Hosts(tls) if refused.is_empty() => {
+                    (Pick { index: 0, panic: false }, self.host(tls, exchange)?)
+                }
                 Source::Hosts(_) => break,
                 Source::Set(set) => {
                     let random = &self.worker.context().random;
-                    match set.pick(exchange, breaker, &refused, now, random) {
-                        Some(index) => (index, set.endpoints()[index].clone()),
+                    match set.pick(asked, self.params.breaker.as_ref(), &refused, random) {
+                        Some(pick) => (pick, set.endpoints()[pick.index].clone()),
                         None => break,
                     }
                 }
             };
-            match attempt::admit(endpoint, &self.params, now) {
+            match attempt::admit(endpoint, &self.params, now, repeatable, pick.panic) {
                 Ok(admitted) => {
                     exchange.set_breaker(admitted.endpoint.state.breaker.state() as u8);
                     return Ok(admitted);
                 }
                 Err(Refused::Open(left)) => {
                     wait = Some(wait.map_or(left, |wait| wait.min(left)));
-                    refused.push(index);
+                    refused.push(pick.index);
                 }
                 Err(Refused::Full) => {
                     full = true;
-                    refused.push(index);
+                    refused.push(pick.index);
                 }
             }
         }
@@ -109,10 +116,18 @@ impl Upstream {
             let detail = format!("{} requests are at each endpoint", self.params.concurrency);
             return Err(Error::new(ErrorKind::Overloaded).with_detail(detail).with_retry_after(FULL));
         }
-        exchange.set_breaker(breaker::State::Open as u8);
+        if wait.is_some() {
+            exchange.set_breaker(breaker::State::Open as u8);
+        }
         Err(match wait {
             Some(left) => Error::new(ErrorKind::BreakerOpen).with_retry_after(left),
-            None => Error::new(ErrorKind::NoHealthyEndpoint),
+            None => {
+                let error = Error::new(ErrorKind::NoHealthyEndpoint);
+                match &self.source {
+                    Source::Set(set) => set.checked().into_iter().fold(error, Error::with_retry_after),
+                    Source::Hosts(_) => error,
+                }
+            }
         })
     }
 
@@ -153,9 +168,7 @@ impl Load for Upstream {
 
     fn is_available(&self, now: Tick) -> bool {
         match &self.source {
-            Source::Set(set) => {
-                set.endpoints().iter().any(|endpoint| endpoint.is_available(self.params.breaker.as_ref(), now))
-            }
+            Source::Set(set) => set.is_available(self.params.breaker.as_ref(), now),
             Source::Hosts(_) => true,
         }
     }

@@ -230,7 +230,7 @@ impl Check<'_> {
     }
 
     /// Exactly one of these keys must be written.
-    fn one_of(&mut self, fields: &Fields<'_>, names: &[&'static str]) {
+    pub(super) fn one_of(&mut self, fields: &Fields<'_>, names: &[&'static str]) {
         let written: Vec<_> = names.iter().filter(|n| fields.written(n)).collect();
         let all = names.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
         match written.as_slice() {
@@ -322,6 +322,7 @@ pub(super) fn balance(fields: &Fields<'_>) -> Balance {
         Some("least_request") => Balance::LeastRequest,
         Some("round_robin") => Balance::RoundRobin,
         Some("random") => Balance::Random,
+        Some("ring") => Balance::Ring,
         _ => Balance::P2c,
     }
 }

@@ -4,7 +4,7 @@ use http::{HeaderName, HeaderValue, Method};
 use regex_automata::meta::Regex;
 
 use super::{Flaw, flaw};
-use crate::model::{PathMatch, ValueMatch};
+use crate::model::{HashOn, PathMatch, ValueMatch};
 
 /// Largest compiled form of one pattern.
 const REGEX_LIMIT: usize = 1 << 20;
@@ -119,6 +119,16 @@ pub(crate) fn header_name(text: &str) -> Result<String, Flaw> {
     match HeaderName::from_bytes(text.as_bytes()) {
         Ok(name) => Ok(name.as_str().to_owned()),
         Err(_) => flaw(format!("`{text}` is no header name"), "use letters, digits and `-`"),
+    }
+}
+
+/// What a ring goes by: `peer`, `header:<name>` or `cookie:<name>`.
+pub(crate) fn hash_on(text: &str) -> Result<HashOn, Flaw> {
+    match text.split_once(':') {
+        None if text == "peer" => Ok(HashOn::Peer),
+        Some(("header", name)) => header_name(name.trim()).map(HashOn::Header),
+        Some(("cookie", name)) if header_name(name.trim()).is_ok() => Ok(HashOn::Cookie(name.trim().to_owned())),
+        _ => flaw(format!("`{text}` is nothing to hash on"), "write `peer`, `header:x-user` or `cookie:session`"),
     }
 }
 

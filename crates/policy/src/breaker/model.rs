@@ -5,25 +5,35 @@ use proptest::prelude::*;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Admit,
+    Admit { repeatable: bool },
     Finish { which: usize, sample: Sample },
     Release { which: usize },
     Late { which: usize },
+    Completed { which: usize },
     Reachable,
+    Force(Option<Force>),
     Wait(u64),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let sample = (0u8..3, prop_oneof![Just(5u64), Just(500)]).prop_map(|(kind, millis)| {
+    let sample = (0u8..4, prop_oneof![Just(5u64), Just(500)]).prop_map(|(kind, millis)| {
         let latency = Duration::from_millis(millis);
-        if kind == 0 { Sample::Success { latency } } else { Sample::Failure { connect: kind == 1, latency } }
+        let whole = kind == 3;
+        if kind == 0 || whole {
+            Sample::Success { latency, whole }
+        } else {
+            Sample::Failure { connect: kind == 1, latency }
+        }
     });
     let step = prop_oneof![
-        6 => Just(Step::Admit),
+        6 => any::<bool>().prop_map(|repeatable| Step::Admit { repeatable }),
         6 => (any::<usize>(), sample).prop_map(|(which, sample)| Step::Finish { which, sample }),
         1 => any::<usize>().prop_map(|which| Step::Release { which }),
         1 => any::<usize>().prop_map(|which| Step::Late { which }),
+        1 => any::<usize>().prop_map(|which| Step::Completed { which }),
         1 => Just(Step::Reachable),
+        1 => prop_oneof![2 => Just(None), 1 => Just(Some(Force::Open)), 1 => Just(Some(Force::Closed))]
+            .prop_map(Step::Force),
         2 => (0u64..2000).prop_map(Step::Wait),
     ];
     prop::collection::vec(step, 1..250)
@@ -40,6 +50,7 @@ fn params() -> impl Strategy<Value = Params> {
             max_open: Duration::from_millis(3000),
             jitter: 0.0,
             successes,
+            patience: Duration::from_millis(1500),
             ..Params::default()
         },
     )
@@ -51,12 +62,26 @@ struct Model {
     period: u32,
     phase: Phase,
     reopens: u32,
+    /// When a repeatable request last asked while it was not closed.
+    asked: Option<Tick>,
 }
 
 enum Phase {
-    Closed { row: u32, connect_row: u32, calls: Vec<Call> },
-    HalfOpen { probe: bool, successes: u32 },
-    Open { until: u64, connect: bool },
+    Closed {
+        row: u32,
+        connect_row: u32,
+        calls: Vec<Call>,
+    },
+    /// `probe`: since when it is out.
+    HalfOpen {
+        probe: Option<u64>,
+        successes: u32,
+    },
+    Open {
+        until: u64,
+        connect: bool,
+    },
+    Forced(Force),
 }
 
 struct Call {
@@ -73,7 +98,7 @@ fn units(tick: Tick) -> u64 {
 
 impl Model {
     fn new(params: Params) -> Self {
-        Self { params, period: 0, phase: Self::closed(), reopens: 0 }
+        Self { params, period: 0, phase: Self::closed(), reopens: 0, asked: None }
     }
 
     fn closed() -> Phase {
@@ -82,9 +107,9 @@ impl Model {
 
     fn state(&self) -> State {
         match self.phase {
-            Phase::Closed { .. } => State::Closed,
+            Phase::Closed { .. } | Phase::Forced(Force::Closed) => State::Closed,
             Phase::HalfOpen { .. } => State::HalfOpen,
-            Phase::Open { .. } => State::Open,
+            Phase::Open { .. } | Phase::Forced(Force::Open) => State::Open,
         }
     }
 
@@ -99,20 +124,37 @@ impl Model {
         self.enter(Phase::Open { until: units(now + time), connect });
     }
 
-    fn admit(&mut self, now: Tick) -> bool {
+    fn admit(&mut self, now: Tick, repeatable: bool) -> bool {
+        if let Phase::Closed { .. } | Phase::Forced(_) = self.phase {
+            return self.state() == State::Closed;
+        }
+        if repeatable {
+            self.asked = Some(now);
+        }
+        let best = repeatable || self.asked.is_none_or(|asked| now.since(asked) >= Duration::from_secs(1));
         match &mut self.phase {
-            Phase::Closed { .. } => true,
-            Phase::HalfOpen { probe, .. } => !std::mem::replace(probe, true),
-            Phase::Open { until, .. } if units(now) < *until => false,
-            Phase::Open { .. } => {
-                self.enter(Phase::HalfOpen { probe: true, successes: 0 });
+            Phase::HalfOpen { probe: probe @ None, .. } if best => {
+                *probe = Some(units(now));
                 true
             }
+            Phase::HalfOpen { probe: Some(since), successes }
+                if best && Duration::from_nanos((units(now) - *since) << 20) > self.params.patience =>
+            {
+                let successes = *successes;
+                self.enter(Phase::HalfOpen { probe: Some(units(now)), successes });
+                true
+            }
+            Phase::Open { until, .. } if best && units(now) >= *until => {
+                self.enter(Phase::HalfOpen { probe: Some(units(now)), successes: 0 });
+                true
+            }
+            _ => false,
         }
     }
 
     fn finish(&mut self, period: u32, sample: Sample, now: Tick) {
         let slow = self.params.slow.is_some_and(|slow| sample.latency() > slow.over);
+        let counts_rows = self.params.failures.is_some();
         let failure = match sample {
             Sample::Success { .. } => None,
             Sample::Failure { connect, .. } => Some(connect),
@@ -123,18 +165,26 @@ impl Model {
         match &mut self.phase {
             Phase::HalfOpen { .. } if failure.is_some() || slow => self.open(now, failure == Some(true)),
             Phase::HalfOpen { probe, successes } => {
-                (*probe, *successes) = (false, *successes + 1);
+                (*probe, *successes) = (None, *successes + 1);
                 if *successes >= self.params.successes {
                     self.enter(Self::closed());
                 }
             }
             Phase::Closed { row, connect_row, calls } => {
-                *row = if failure.is_some() { *row + 1 } else { 0 };
+                let open_ended = matches!(sample, Sample::Success { whole: false, .. }) && counts_rows;
+                *row = if failure.is_some() {
+                    *row + 1
+                } else if open_ended {
+                    *row
+                } else {
+                    0
+                };
                 *connect_row = if failure == Some(true) { *connect_row + 1 } else { 0 };
                 let second = now.as_nanos() / 1_000_000_000;
                 calls.push(Call { second, counted: true, failed: failure.is_some(), slow });
                 self.judge(now);
             }
+            Phase::Forced(_) => {}
             Phase::Open { .. } => unreachable!("nothing is admitted while open"),
         }
     }
@@ -151,7 +201,24 @@ impl Model {
                 calls.push(Call { second, counted: false, failed: true, slow: false });
                 self.judge(now);
             }
+            Phase::Forced(_) => {}
             Phase::Open { .. } => unreachable!("nothing is admitted while open"),
+        }
+    }
+
+    fn completed(&mut self, period: u32) {
+        if let Phase::Closed { row, connect_row, .. } = &mut self.phase
+            && period == self.period
+        {
+            (*row, *connect_row) = (0, 0);
+        }
+    }
+
+    fn force(&mut self, force: Option<Force>) {
+        match (force, &self.phase) {
+            (Some(force), Phase::Forced(now)) if force == *now => {}
+            (Some(force), _) => self.enter(Phase::Forced(force)),
+            (None, _) => self.enter(Self::closed()),
         }
     }
 
@@ -190,9 +257,9 @@ proptest! {
             let before = breaker.state();
             let mut change = None;
             match step {
-                Step::Admit => {
-                    let admitted = breaker.admit(&params, now);
-                    prop_assert_eq!(admitted.is_ok(), model.admit(now));
+                Step::Admit { repeatable } => {
+                    let admitted = breaker.admit(&params, now, repeatable);
+                    prop_assert_eq!(admitted.is_ok(), model.admit(now, repeatable));
                     match admitted {
                         Ok((admission, transition)) => {
                             change = transition;
@@ -210,7 +277,7 @@ proptest! {
                 Step::Release { which } if !out.is_empty() => {
                     let (admission, period) = out.swap_remove(which % out.len());
                     if let Phase::HalfOpen { probe, .. } = &mut model.phase && period == model.period {
-                        *probe = false;
+                        *probe = None;
                     }
                     breaker.release(admission);
                 }
@@ -219,9 +286,18 @@ proptest! {
                     model.late(period, now);
                     change = breaker.late_failure(generation, &params, now, &mut rng);
                 }
+                Step::Completed { which } if !ended.is_empty() => {
+                    let (generation, period) = ended.swap_remove(which % ended.len());
+                    model.completed(period);
+                    breaker.completed(generation);
+                }
+                Step::Force(force) => {
+                    model.force(force);
+                    change = breaker.force(force, now);
+                }
                 Step::Reachable => {
                     if let Phase::Open { connect: true, .. } = model.phase {
-                        model.enter(Phase::HalfOpen { probe: false, successes: 0 });
+                        model.enter(Phase::HalfOpen { probe: None, successes: 0 });
                     }
                     change = breaker.reachable(&params, now);
                 }

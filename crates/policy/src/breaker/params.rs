@@ -25,8 +25,11 @@ pub struct Params {
     pub max_open: Duration,
     /// The part of the open time, 0..=1, that chance may add to it.
     pub jitter: f64,
-    /// Probes in a row that must succeed to close it.
+    /// Probes in a row that must succeed to close it; at most 1,023.
     pub successes: u32,
+    /// A probe that is out for longer makes way for another; must outlast the caller's own time limit; from
+    /// five hours on it is for ever.
+    pub patience: Duration,
 }
 
 /// What is slow, and how much of it is too much.
@@ -37,6 +40,9 @@ pub struct Slow {
     /// The share of slow calls, 0..=1, that trips.
     pub rate: f64,
 }
+
+/// How long a probe may be out where nothing else limits it.
+pub const PATIENCE: Duration = Duration::from_secs(15);
 
 impl Default for Params {
     fn default() -> Self {
@@ -50,6 +56,7 @@ impl Default for Params {
             max_open: Duration::from_secs(60),
             jitter: 0.2,
             successes: 3,
+            patience: PATIENCE,
         }
     }
 }

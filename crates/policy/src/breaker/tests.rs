@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::thread;
 
 const QUICK: Duration = Duration::from_millis(5);
-const OK: Sample = Sample::Success { latency: QUICK };
+const OK: Sample = Sample::Success { latency: QUICK, whole: true };
 const ERROR: Sample = Sample::Failure { connect: false, latency: QUICK };
 const REFUSED: Sample = Sample::Failure { connect: true, latency: QUICK };
 
@@ -30,11 +30,11 @@ impl Bench {
     }
 
     fn admit(&self) -> Admission {
-        self.breaker.admit(&self.params, self.now).expect("admitted").0
+        self.breaker.admit(&self.params, self.now, true).expect("admitted").0
     }
 
     fn refused(&self) -> Option<Duration> {
-        match self.breaker.admit(&self.params, self.now) {
+        match self.breaker.admit(&self.params, self.now, true) {
             Ok((admission, _)) => {
                 self.breaker.release(admission);
                 None
@@ -178,9 +178,9 @@ fn failures_older_than_the_window_are_forgotten() {
 fn slow_calls_trip_by_their_share() {
     let over = Duration::from_millis(100);
     let mut bench = Bench::with(Params { slow: Some(Slow { over, rate: 0.8 }), ..Params::default() });
-    let slow = Sample::Success { latency: Duration::from_millis(101) };
+    let slow = Sample::Success { latency: Duration::from_millis(101), whole: true };
 
-    bench.calls(4, Sample::Success { latency: over });
+    bench.calls(4, Sample::Success { latency: over, whole: true });
     assert_eq!(bench.calls(15, slow), None);
     let transition = bench.call(slow).expect("trips");
 
@@ -191,7 +191,7 @@ fn slow_calls_trip_by_their_share() {
 fn slow_calls_count_only_where_configured() {
     let mut bench = Bench::new();
 
-    assert_eq!(bench.calls(100, Sample::Success { latency: Duration::from_secs(60) }), None);
+    assert_eq!(bench.calls(100, Sample::Success { latency: Duration::from_secs(60), whole: true }), None);
 }
 
 #[test]
@@ -202,7 +202,7 @@ fn open_refuses_until_its_time_is_over() {
     assert!(bench.refused().is_some_and(|wait| wait <= Duration::from_millis(100)));
     bench.wait(Duration::from_millis(100));
     assert_eq!(bench.state(), State::Open);
-    let (probe, transition) = bench.breaker.admit(&bench.params, bench.now).expect("admitted");
+    let (probe, transition) = bench.breaker.admit(&bench.params, bench.now, true).expect("admitted");
 
     assert!(probe.probe());
     assert_eq!(transition.map(|change| (change.to, change.cause)), Some((State::HalfOpen, Cause::Elapsed)));
@@ -269,7 +269,7 @@ fn slow_probe_counts_as_failed() {
     let slow = Slow { over: Duration::from_millis(100), rate: 0.5 };
     let mut bench = Bench::with(Params { slow: Some(slow), jitter: 0.0, ..Params::default() }).half_open();
 
-    let transition = bench.call(Sample::Success { latency: Duration::from_millis(101) }).expect("opens");
+    let transition = bench.call(Sample::Success { latency: Duration::from_millis(101), whole: true }).expect("opens");
 
     assert_eq!((transition.to, transition.cause), (State::Open, Cause::Probe));
 }
@@ -336,6 +336,110 @@ fn bodies_cut_later_count_as_failures_of_the_same_calls() {
     let transition = bench.late(0).expect("trips");
 
     assert_eq!(transition.cause, Cause::Rate);
+}
+
+#[test]
+fn calls_that_all_fail_late_are_a_row() {
+    let mut bench = Bench::with(Params { failures: Some(3), ..Params::default() });
+    let head = Sample::Success { latency: QUICK, whole: false };
+
+    for _ in 0..2 {
+        assert_eq!(bench.call(head), None);
+        assert_eq!(bench.late(0), None);
+    }
+    bench.call(head);
+    let transition = bench.late(0).expect("trips");
+
+    assert_eq!((transition.cause, bench.state()), (Cause::Row, State::Open));
+}
+
+#[test]
+fn call_that_ended_well_ends_the_row_and_one_under_way_does_not() {
+    let mut bench = Bench::with(Params { failures: Some(3), ..Params::default() });
+    let head = Sample::Success { latency: QUICK, whole: false };
+
+    bench.calls(2, ERROR);
+    bench.call(head);
+    bench.breaker.completed(0);
+    bench.calls(2, ERROR);
+    bench.call(head);
+
+    assert!(bench.call(ERROR).is_some());
+}
+
+#[test]
+fn forced_breaker_counts_nothing_until_it_is_reset() {
+    let mut bench = Bench::new();
+    let early = bench.admit();
+
+    let opened = bench.breaker.force(Some(Force::Open), bench.now).expect("opens");
+    assert_eq!((opened.to, opened.cause, opened.open_for), (State::Open, Cause::Operator, Duration::ZERO));
+    bench.wait(Duration::from_secs(86_400));
+    assert_eq!(bench.refused(), Some(bench.params.open));
+    assert_eq!(bench.record(early, OK), None);
+    assert_eq!(bench.breaker.reachable(&bench.params, bench.now), None);
+
+    assert_eq!(bench.breaker.force(Some(Force::Closed), bench.now).map(|change| change.to), Some(State::Closed));
+    assert_eq!(bench.calls(100, REFUSED), None);
+    assert_eq!((bench.state(), bench.breaker.forced()), (State::Closed, Some(Force::Closed)));
+
+    assert_eq!(bench.breaker.force(None, bench.now), None);
+    assert_eq!(bench.calls(4, REFUSED), None);
+    assert!(bench.call(REFUSED).is_some(), "counts again");
+}
+
+#[test]
+fn probe_is_a_repeatable_request_while_there_are_any() {
+    let mut bench = Bench::new().open();
+    bench.wait(Duration::from_millis(4_500));
+    assert!(bench.refused().is_some(), "a repeatable one that asks too early");
+    bench.wait(Duration::from_millis(600));
+
+    assert_eq!(bench.breaker.admit(&bench.params, bench.now, false), Err(PROBE_WAIT));
+    assert!(bench.breaker.admit(&bench.params, bench.now, true).is_ok());
+    assert_eq!(bench.breaker.admit(&bench.params, bench.now, false), Err(PROBE_WAIT));
+}
+
+#[test]
+fn probe_is_any_request_once_no_repeatable_one_was_around_for_a_second() {
+    let mut bench = Bench::new().open();
+    bench.refused();
+    bench.wait(bench.params.open);
+
+    assert!(bench.breaker.admit(&bench.params, bench.now, false).is_ok());
+}
+
+#[test]
+fn probe_that_is_out_for_too_long_makes_way_and_counts_no_more() {
+    let mut bench = Bench::new().half_open();
+    let hanging = bench.admit();
+    bench.wait(PATIENCE);
+    assert_eq!(bench.refused(), Some(PROBE_WAIT));
+    bench.wait(Duration::from_millis(2));
+
+    let second = bench.admit();
+
+    assert!(second.probe() && bench.refused() == Some(PROBE_WAIT));
+    assert_eq!(bench.record(hanging, ERROR), None);
+    assert_eq!(bench.state(), State::HalfOpen);
+    bench.record(second, OK);
+    assert!(bench.calls(2, OK).is_some(), "closes");
+}
+
+#[test]
+fn outlier_is_ejected_once_and_only_by_what_it_did_in_this_generation() {
+    let mut bench = Bench::new();
+    bench.calls(6, OK);
+    bench.calls(4, ERROR);
+    let (generation, calls) = bench.breaker.calls(bench.now).expect("counts");
+    assert_eq!(calls, Calls { total: 10, failed: 4 });
+
+    let Bench { breaker, params, now, rng } = &mut bench;
+    assert_eq!(breaker.eject(generation + 1, params, *now, rng), None);
+    let ejected = breaker.eject(generation, params, *now, rng).expect("opens");
+
+    assert_eq!((ejected.to, ejected.cause), (State::Open, Cause::Outlier));
+    assert_eq!((breaker.eject(generation, params, *now, rng), breaker.calls(*now)), (None, None));
 }
 
 #[test]
@@ -407,7 +511,9 @@ fn extreme_numbers_do_not_panic() {
 
 #[test]
 fn threads_see_one_probe_and_one_transition_at_a_time() {
-    let params = Params { failures: Some(3), open: Duration::ZERO, successes: 2, ..Params::default() };
+    // The threads' clocks are up to half a minute apart.
+    let patience = Duration::from_secs(60);
+    let params = Params { failures: Some(3), open: Duration::ZERO, successes: 2, patience, ..Params::default() };
     let (breaker, out, opened, left) = (Breaker::new(), AtomicU32::new(0), AtomicU32::new(0), AtomicU32::new(0));
 
     thread::scope(|scope| {
@@ -422,7 +528,7 @@ fn threads_see_one_probe_and_one_transition_at_a_time() {
                 };
                 for step in 0..30_000u64 {
                     let now = Tick::from_nanos(step * 1_000_000);
-                    let Ok((admission, change)) = breaker.admit(params, now) else { continue };
+                    let Ok((admission, change)) = breaker.admit(params, now, true) else { continue };
                     count(change);
                     let probe = admission.probe();
                     if probe {

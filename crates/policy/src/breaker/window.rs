@@ -83,6 +83,12 @@ impl Window {
         if trouble == 0 || trouble + BUCKETS <= second + 1 {
             return None;
         }
+        Some(self.all(generation, now))
+    }
+
+    /// The sums of this generation.
+    pub(super) fn all(&self, generation: u32, now: Tick) -> Counts {
+        let second = seconds(now);
         let mut sum = Counts::default();
         for bucket in &self.buckets.0 {
             let stamp = bucket.stamp.load(Acquire);
@@ -94,7 +100,7 @@ impl Window {
                 sum.slow += counts.slow;
             }
         }
-        Some(sum)
+        sum
     }
 }
 

@@ -4,6 +4,7 @@ use exchange::clock;
 use policy::Tick;
 use serde::Serialize;
 
+use super::breakers::shown;
 use crate::control::Control;
 use crate::listener::drain::Mode;
 use crate::listener::tls::Shown;
@@ -53,8 +54,8 @@ struct LastReload {
 pub(super) fn status(control: &Control, now: Tick) -> Status {
     let snapshot = control.reloader.current();
     let open = |state: &std::sync::Arc<upstream::endpoint::State>| {
-        (state.breaker.state() != policy::breaker::State::Closed)
-            .then(|| format!("{} {}", state.label, state.breaker.state().as_str()))
+        let told = state.breaker.state() != policy::breaker::State::Closed || state.breaker.forced().is_some();
+        told.then(|| format!("{} {}", state.label, shown(state)))
     };
     Status {
         version: 1,
@@ -144,6 +145,8 @@ struct EndpointView {
     upstream: String,
     endpoint: String,
     breaker: &'static str,
+    /// Of active checks.
+    health: &'static str,
     in_flight: u32,
     connections: u32,
     latency_ms: f64,
@@ -153,7 +156,8 @@ pub(super) fn upstreams(control: &Control, now: Tick) -> Upstreams {
     let view = |state: &std::sync::Arc<upstream::endpoint::State>| EndpointView {
         upstream: state.upstream.to_string(),
         endpoint: state.label.to_string(),
-        breaker: state.breaker.state().as_str(),
+        breaker: shown(state),
+        health: if state.health.is_well() { "well" } else { "ill" },
         in_flight: state.inflight.get(),
         connections: state.connections.get(),
         latency_ms: state.latency.get(now).as_secs_f64() * 1e3,

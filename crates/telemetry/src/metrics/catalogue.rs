@@ -41,6 +41,9 @@ families! {
     CONNECTION_REJECTED COUNTER "attache_connection_rejected_total" ["reason"] "Client connections that ended before a request.";
     TRANSITIONS COUNTER "attache_breaker_transitions_total" ["upstream", "endpoint", "to"] "Changes of breakers.";
     BREAKER GAUGE "attache_breaker_state" ["upstream", "endpoint"] "0 closed, 1 half-open, 2 open.";
+    PANIC GAUGE "attache_upstream_panic" ["upstream"] "1 while so many endpoints are out that requests go to all of them.";
+    HEALTH GAUGE "attache_endpoint_healthy" ["upstream", "endpoint"] "Active checks: 1 well, 0 left out.";
+    HEALTH_CHECKS COUNTER "attache_health_checks_total" ["upstream", "endpoint", "result"] "Active checks made.";
     INFLIGHT GAUGE "attache_endpoint_inflight" ["upstream", "endpoint"] "Requests at the endpoint now.";
     REFRESHES COUNTER "attache_credential_refresh_total" ["route", "result"] "Credentials read or fetched anew.";
     RELOAD_OK GAUGE "attache_config_last_reload_successful" [] "1 if the last configuration was accepted.";

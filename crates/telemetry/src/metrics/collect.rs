@@ -172,6 +172,18 @@ fn events(events: &Events, out: &mut Vec<MetricFamily>) {
             to.count(&[upstream, endpoint, labels::breaker(state)], count);
         });
     }));
+    out.extend(one(&f::HEALTH, |to| {
+        events.each_check(|upstream, endpoint, all| to.value(&[upstream, endpoint], f64::from(u8::from(all.well))));
+    }));
+    out.extend(one(&f::HEALTH_CHECKS, |to| {
+        events.each_check(|upstream, endpoint, all| {
+            to.count(&[upstream, endpoint, "ok"], all.good);
+            to.count(&[upstream, endpoint, "failed"], all.bad);
+        });
+    }));
+    out.extend(one(&f::PANIC, |to| {
+        events.each_panic(|upstream, panic| to.value(&[upstream], f64::from(u8::from(panic))));
+    }));
     out.extend(one(&f::REFRESHES, |to| {
         events.each_refresh(|route, result, count| to.count(&[route, result], count));
     }));

@@ -21,6 +21,8 @@ pub struct Events {
     transitions: Mutex<Transitions>,
     refreshes: Mutex<BTreeMap<Arc<str>, [u64; 2]>>,
     reload: Mutex<Option<Reload>>,
+    checks: Mutex<Checks>,
+    panics: Mutex<Vec<(Arc<str>, bool)>>,
     certificates: Mutex<BTreeMap<String, Certificate>>,
     dropped: Count,
 }
@@ -34,6 +36,17 @@ pub struct Certificate {
     pub expires: Option<u64>,
     /// What lies there is in use.
     pub ok: bool,
+}
+
+/// By upstream and endpoint.
+type Checks = BTreeMap<(Arc<str>, Arc<str>), Checked>;
+
+/// Active checks of an endpoint.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Checked {
+    pub(super) well: bool,
+    pub(super) good: u64,
+    pub(super) bad: u64,
 }
 
 /// By upstream and endpoint, to each of the three states.
@@ -59,6 +72,32 @@ impl Events {
             key = (OTHER.into(), OTHER.into());
         }
         transitions.entry(key).or_default()[usize::from(to.min(2))] += 1;
+    }
+
+    /// An active check was made; `well` is the verdict after it. Only the configuration names who is checked.
+    pub fn health_checked(&self, upstream: &Arc<str>, endpoint: &Arc<str>, good: bool, well: bool) {
+        let mut checks = self.checks.lock();
+        let checked = checks.entry((upstream.clone(), endpoint.clone())).or_default();
+        checked.well = well;
+        *if good { &mut checked.good } else { &mut checked.bad } += 1;
+    }
+
+    /// Nobody checks it any more.
+    pub fn health_forgotten(&self, upstream: &Arc<str>, endpoint: &Arc<str>) {
+        self.checks.lock().remove(&(upstream.clone(), endpoint.clone()));
+    }
+
+    pub(super) fn each_check(&self, mut each: impl FnMut(&str, &str, Checked)) {
+        self.checks.lock().iter().for_each(|((upstream, endpoint), checked)| each(upstream, endpoint, *checked));
+    }
+
+    /// Named upstreams, and whether requests go to all of their endpoints since too many are out.
+    pub fn panics_are(&self, all: Vec<(Arc<str>, bool)>) {
+        *self.panics.lock() = all;
+    }
+
+    pub(super) fn each_panic(&self, mut each: impl FnMut(&str, bool)) {
+        self.panics.lock().iter().for_each(|(upstream, panic)| each(upstream, *panic));
     }
 
     /// A route's credential was read or fetched anew, or could not be.

@@ -54,7 +54,11 @@ pub fn check(input: &[u8]) {
         if recurs && request.host().is_ok_and(|host| host.host().name() != Some("base.test")) {
             let again = run(&request.without_via());
             let again = again.first().unwrap_or_else(|| panic!("refused the second time: {:?}", show(bytes)));
-            assert_eq!(Request::read(again).map(Request::settled), Ok(request.settled()), "forwarded differently again");
+            assert_eq!(
+                Request::read(again).map(Request::settled),
+                Ok(request.settled()),
+                "forwarded differently again"
+            );
         }
     }
 }

@@ -10,7 +10,7 @@ use exchange::{Attempt, Body, End, Error, ErrorKind, Exchange, Finish, Sent, clo
 use http::{HeaderMap, Response, StatusCode};
 use http_body::Body as _;
 use policy::Tick;
-use policy::breaker::{Admission, Sample, Transition};
+use policy::breaker::{Admission, Sample, State, Transition};
 
 use super::{Admitted, Answer, redial};
 use crate::Pool;
@@ -85,10 +85,11 @@ impl Flight {
         let failed = self.exchange.head.grpc && grpc_failed(response.headers());
         let verdict = if failed { Verdict::Bad } else { classify::status(status) };
         self.exchange.head_at(now);
-        let generation = self.judge(verdict, now);
+        let tunnel = status == StatusCode::SWITCHING_PROTOCOLS || lease.is_none();
+        let whole = tunnel || response.body().is_end_stream();
+        let generation = self.judge(verdict, whole, now);
         self.note(Ok(status.as_u16()), now);
         let late = generation.filter(|_| verdict == Verdict::Good);
-        let tunnel = status == StatusCode::SWITCHING_PROTOCOLS || lease.is_none();
         response.body_mut().attach(Box::new(Landing { flight: self, lease, uploaded, late, tunnel }));
         response
     }
@@ -98,18 +99,19 @@ impl Flight {
         // A client that still uploads when the time is over is what was slow.
         let late = matches!(error.kind, ErrorKind::Deadline | ErrorKind::AttemptTimeout);
         let clients = late && self.exchange.upload() == Upload::Running;
-        self.judge(if clients { Verdict::Unknown } else { classify::error(error) }, now);
+        self.judge(if clients { Verdict::Unknown } else { classify::error(error) }, true, now);
         self.note(Err(error.kind), now);
     }
 
     /// Feeds the breaker and the latency memory; returns the generation the sample belongs to.
-    fn judge(&mut self, verdict: Verdict, now: Tick) -> Option<u32> {
+    /// `whole`: nothing can fail after it.
+    fn judge(&mut self, verdict: Verdict, whole: bool, now: Tick) -> Option<u32> {
         let latency = now.since(self.started);
         let state = &self.endpoint.state;
         let sample = match verdict {
             Verdict::Good => {
                 state.latency.success(latency, now);
-                Sample::Success { latency }
+                Sample::Success { latency, whole }
             }
             Verdict::Bad | Verdict::Unreachable => {
                 state.latency.failure(latency, PENALTY, now);
@@ -126,6 +128,13 @@ impl Flight {
             redial::watch(&self.endpoint, params.clone(), self.params.connect);
         }
         Some(generation)
+    }
+
+    /// What was good at the head was good to its end, as far as anybody waited for it.
+    fn judge_end(&self, generation: u32) {
+        if self.params.breaker.as_ref().is_some_and(|params| params.failures.is_some()) {
+            self.endpoint.state.breaker.completed(generation);
+        }
     }
 
     fn judge_late(&self, generation: u32, now: Tick) {
@@ -164,6 +173,9 @@ impl Drop for Flight {
 /// Counts and logs a breaker's change of state, once.
 pub(super) fn announce(endpoint: &Endpoint, transition: Transition) {
     let state = &endpoint.state;
+    if transition.to == State::Closed {
+        state.begins(clock::now());
+    }
     tracing::info!(upstream = &*state.upstream, endpoint = &*state.label, from = ?transition.from, to = ?transition.to, "breaker");
     endpoint.pool.context().stats.events().breaker_changed(&state.upstream, &state.label, transition.to as u8);
 }
@@ -198,6 +210,9 @@ impl Finish for Landing {
         }
         match end {
             End::Complete => {
+                if let Some(generation) = self.late.take() {
+                    self.flight.judge_end(generation);
+                }
                 if let Some(lease) = self.lease.take() {
                     lease.give_back(now);
                 }
@@ -207,7 +222,11 @@ impl Finish for Landing {
                     self.flight.judge_late(generation, now);
                 }
             }
-            End::Failed(_) | End::Dropped => {}
+            End::Failed(_) | End::Dropped => {
+                if let Some(generation) = self.late.take() {
+                    self.flight.judge_end(generation);
+                }
+            }
         }
     }
 }
