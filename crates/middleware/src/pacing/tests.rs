@@ -64,7 +64,7 @@ async fn what_cannot_wait_so_long_is_refused_at_once() {
 async fn without_a_deadline_patience_is_bounded() {
     let (service, _, _) = after(503, "retry-after", "11").await;
 
-    let error = service.call(get("http://a.test/")).await.err().expect("a refusal");
+    let error = service.call(get("http://a.test/")).await.expect_err("a refusal");
 
     assert_eq!(error.kind, ErrorKind::RateLimited);
 }
