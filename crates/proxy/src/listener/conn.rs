@@ -26,8 +26,9 @@ const HYPER_HEADERS: usize = 100;
 /// For each direction of an HTTP/1 connection, unless a head may be larger. hyper's own 400 KiB make a stalled stream cost
 /// a MiB.
 const BUFFER: usize = 128 * 1024;
-/// RFC 9113 section 5.1.2, 6.9.2: ours.
-const STREAMS: u32 = 256;
+/// RFC 9113 section 5.1.2, which wants no fewer: each may hold 40 KiB before its first byte, and a connection 5 MiB.
+const STREAMS: u32 = 100;
+/// RFC 9113 section 6.9.2: ours.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 3 * 1024 * 1024;
 /// A frame that is written and one that waits; whatever is beyond them waits in the upstream's socket. With one alone a large
