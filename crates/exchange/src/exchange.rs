@@ -60,6 +60,9 @@ pub trait Connection: Send + Sync + std::fmt::Debug {
     /// The client's body was given up before its end: what still comes of it belongs to no request.
     fn unread(&self);
 
+    /// The client has sent its whole request; `late`, if not with its head.
+    fn whole(&self, late: bool);
+
     /// Writes an interim response, if it can, and only as long as the exchange has no final one.
     fn interim(&self, head: Bytes, exchange: Weak<Exchange>);
 }
@@ -210,6 +213,13 @@ impl Exchange {
     pub fn unread(&self) {
         if let Some(connection) = &self.connection {
             connection.unread();
+        }
+    }
+
+    /// The client's request is there to its end, its body included where it has one.
+    pub fn whole(&self, late: bool) {
+        if let Some(connection) = &self.connection {
+            connection.whole(late);
         }
     }
 
