@@ -744,6 +744,47 @@ async fn a_client_that_leaves_takes_its_attempt_with_it_and_counts_against_nobod
 }
 
 #[tokio::test]
+async fn a_client_that_leaves_or_half_closes_after_its_upload_takes_its_attempt_with_it() {
+    for half in [false, true] {
+        let upstream = first(Reply::hang()).await;
+        let proxy = Proxy::start(&api(upstream.addr(), &[NO_RETRY]));
+        let mut client = proxy.client().await;
+
+        client.send("POST http://api.test/ HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\namount=1").await;
+        upstream.until("the request arrives", |record| record.requests.len() == 1).await;
+        let kept = if half {
+            client.half_close().await;
+            Some(client)
+        } else {
+            drop(client);
+            None
+        };
+
+        upstream.until("its connection is closed", |record| record.open == 0).await;
+        drop(kept);
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_sends_its_next_request_early_is_answered_both_in_turn() {
+    let upstream = Upstream::http(|seen| Reply::ok(seen.target.clone()).delay(Duration::from_millis(20))).await;
+    let proxy = Proxy::start(&api(upstream.addr(), &[NO_RETRY]));
+    let mut client = proxy.client().await;
+    let request = |path: usize| format!("GET http://api.test/{path} HTTP/1.1\r\nHost: x\r\n\r\n");
+
+    client.send(request(1)).await;
+    upstream.until("the first arrives", |record| record.requests.len() == 1).await;
+    // More than is kept of what comes early.
+    let early: String = (2..60).map(request).collect();
+    client.send(early).await;
+
+    for path in 1..60 {
+        let response = client.response("GET").await;
+        assert_eq!((response.status, response.text()), (200, format!("/{path}")));
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_leaves_during_the_body_takes_the_upstream_connection_with_it() {
     let upstream = Upstream::raw(|_, mut wire| async move {
         let _ = wire.head().await;

@@ -64,6 +64,9 @@ pub trait Connection: Send + Sync + std::fmt::Debug {
     /// Exchanges that run on it.
     fn running(&self) -> u32;
 
+    /// The client has sent its whole request; `late`, if not with its head.
+    fn whole(&self, late: bool);
+
     /// Writes an interim response, if it can, and only as long as the exchange has no final one.
     fn interim(&self, head: Bytes, exchange: Weak<Exchange>);
 }
@@ -229,6 +232,13 @@ impl Exchange {
     pub fn unread(&self) {
         if let Some(connection) = &self.connection {
             connection.unread();
+        }
+    }
+
+    /// The client's request is there to its end, its body included where it has one.
+    pub fn whole(&self, late: bool) {
+        if let Some(connection) = &self.connection {
+            connection.whole(late);
         }
     }
 

@@ -35,6 +35,13 @@ impl Seen {
     const VIA: u16 = 512;
     const EXPECT: u16 = 1024;
     const CONTENT_LENGTH: u16 = 2048;
+    /// `Connection` says more than `keep-alive` or `close`.
+    const NAMES: u16 = 4096;
+    /// A `Content-Length` is not one number.
+    const LENGTHS: u16 = 8192;
+
+    /// These alone leave nothing to strip.
+    const STAYS: u16 = Self::VIA | Self::EXPECT | Self::CONTENT_LENGTH | Self::LENGTHS;
 
     const HOP_BY_HOP: [(HeaderName, u16); 9] = [
         (header::CONNECTION, Self::CONNECTION),
@@ -51,39 +58,39 @@ impl Seen {
     /// Looks.
     pub fn of(headers: &HeaderMap) -> Self {
         let mut bits = 0;
-        for name in headers.keys() {
-            bits |= Self::bit(name);
+        for (name, value) in headers {
+            bits |= Self::bits(name, value);
         }
         Self(bits)
     }
 
+    /// What a field is, and what of its value would else be looked up again.
+    #[inline]
+    fn bits(name: &HeaderName, value: &HeaderValue) -> u16 {
+        match Self::bit(name) {
+            Self::CONNECTION if !names_nothing(value) => Self::CONNECTION | Self::NAMES,
+            Self::CONTENT_LENGTH if !is_number(value) => Self::CONTENT_LENGTH | Self::LENGTHS,
+            bit => bit,
+        }
+    }
+
+    /// A `match`, which is one jump, where comparisons would be one for each name.
+    #[inline]
     fn bit(name: &HeaderName) -> u16 {
-        if *name == header::CONNECTION {
-            Self::CONNECTION
-        } else if *name == header::VIA {
-            Self::VIA
-        } else if *name == header::EXPECT {
-            Self::EXPECT
-        } else if *name == header::TE {
-            Self::TE
-        } else if *name == header::TRANSFER_ENCODING {
-            Self::TRANSFER_ENCODING
-        } else if *name == header::UPGRADE {
-            Self::UPGRADE
-        } else if *name == header::PROXY_AUTHORIZATION {
-            Self::PROXY_AUTHORIZATION
-        } else if *name == header::PROXY_AUTHENTICATE {
-            Self::PROXY_AUTHENTICATE
-        } else if *name == KEEP_ALIVE {
-            Self::KEEP_ALIVE
-        } else if *name == PROXY_CONNECTION {
-            Self::PROXY_CONNECTION
-        } else if *name == HTTP2_SETTINGS {
-            Self::HTTP2_SETTINGS
-        } else if *name == header::CONTENT_LENGTH {
-            Self::CONTENT_LENGTH
-        } else {
-            0
+        match *name {
+            header::CONNECTION => Self::CONNECTION,
+            header::VIA => Self::VIA,
+            header::EXPECT => Self::EXPECT,
+            header::TE => Self::TE,
+            header::TRANSFER_ENCODING => Self::TRANSFER_ENCODING,
+            header::UPGRADE => Self::UPGRADE,
+            header::PROXY_AUTHORIZATION => Self::PROXY_AUTHORIZATION,
+            header::PROXY_AUTHENTICATE => Self::PROXY_AUTHENTICATE,
+            header::CONTENT_LENGTH => Self::CONTENT_LENGTH,
+            _ if *name == KEEP_ALIVE => Self::KEEP_ALIVE,
+            _ if *name == PROXY_CONNECTION => Self::PROXY_CONNECTION,
+            _ if *name == HTTP2_SETTINGS => Self::HTTP2_SETTINGS,
+            _ => 0,
         }
     }
 
@@ -104,6 +111,11 @@ impl Seen {
     /// `Content-Length` is there.
     pub const fn content_length(self) -> bool {
         self.has(Self::CONTENT_LENGTH)
+    }
+
+    /// Each `Content-Length` there is one number.
+    pub const fn has_plain_lengths(self) -> bool {
+        !self.has(Self::LENGTHS)
     }
 
     /// `Transfer-Encoding` is there.
@@ -130,13 +142,13 @@ impl<'a> Look<'a> {
     pub fn at(headers: &'a HeaderMap) -> Self {
         let mut look = Self::default();
         for (name, value) in headers {
-            if *name == header::HOST {
-                look.host = Some(value);
-                look.hosts += 1;
-            } else if *name == header::ACCEPT {
-                look.accept = look.accept.or(Some(value));
-            } else {
-                look.seen.0 |= Seen::bit(name);
+            match *name {
+                header::HOST => {
+                    look.host = Some(value);
+                    look.hosts += 1;
+                }
+                header::ACCEPT => look.accept = look.accept.or(Some(value)),
+                _ => look.seen.0 |= Seen::bits(name, value),
             }
         }
         look
@@ -147,13 +159,22 @@ impl<'a> Look<'a> {
 ///
 /// `Connection` may not name fields that carry the message itself (RFC 9110 section 7.6.1 asks to ignore it there).
 pub fn strip(headers: &mut HeaderMap, seen: Seen) -> Stripped {
-    let mut said = Stripped::default();
-    if seen.0 & !(Seen::VIA | Seen::EXPECT | Seen::CONTENT_LENGTH) == 0 {
-        return said;
+    match seen.0 & !Seen::STAYS {
+        0 => Stripped::default(),
+        Seen::CONNECTION => {
+            headers.remove(header::CONNECTION);
+            Stripped::default()
+        }
+        _ => strip_each(headers, seen),
     }
+}
+
+#[inline(never)]
+fn strip_each(headers: &mut HeaderMap, seen: Seen) -> Stripped {
+    let mut said = Stripped::default();
     let mut named: SmallVec<[HeaderName; 2]> = SmallVec::new();
     let mut upgrade_named = false;
-    if seen.has(Seen::CONNECTION) && !names_nothing(headers) {
+    if seen.has(Seen::NAMES) {
         // By bytes: a value with a byte outside of ASCII still names what else it names.
         let members =
             headers.get_all(header::CONNECTION).iter().flat_map(|value| value.as_bytes().split(|b| *b == b','));
@@ -204,12 +225,13 @@ fn is_for_heads(name: &HeaderName) -> bool {
         || [CONTENT_TYPE, CONTENT_ENCODING, CONTENT_RANGE, CACHE_CONTROL, AGE, RANGE, LOCATION].contains(name)
 }
 
-/// `Connection` is the usual `keep-alive` or `close` alone.
-fn names_nothing(headers: &HeaderMap) -> bool {
-    let usual = headers.get(header::CONNECTION).is_some_and(|value| {
-        value.as_bytes().eq_ignore_ascii_case(b"keep-alive") || value.as_bytes().eq_ignore_ascii_case(b"close")
-    });
-    usual && headers.len() == headers.keys_len()
+/// A `Connection` is the usual `keep-alive` or `close` alone.
+fn names_nothing(value: &HeaderValue) -> bool {
+    value.as_bytes().eq_ignore_ascii_case(b"keep-alive") || value.as_bytes().eq_ignore_ascii_case(b"close")
+}
+
+fn is_number(value: &HeaderValue) -> bool {
+    !value.is_empty() && value.as_bytes().iter().all(u8::is_ascii_digit)
 }
 
 /// Our member of `Via` (RFC 9110 section 7.6.3), which begins with the version a message came in.

@@ -199,7 +199,9 @@ fn find(site: &Site, head: &Head, headers: &HeaderMap, named: Option<usize>) -> 
 /// The request body, watched: how far it is, how many bytes, and a limit on silence.
 fn body(incoming: Incoming, exchange: &Arc<Exchange>, worker: &Worker) -> Body {
     let mut body = Body::incoming(incoming, Side::Client, exchange.head.version).with_record(Arc::clone(exchange));
-    if !http_body::Body::is_end_stream(&body) {
+    if http_body::Body::is_end_stream(&body) {
+        exchange.whole(false);
+    } else {
         exchange.set_upload(Upload::Running);
         if exchange.head.version == http::Version::HTTP_2 {
             body.set_flagged();

@@ -12,7 +12,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Release};
 use std::task::{Context, Poll, Wake, Waker};
 
-use futures_util::task::AtomicWaker;
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, ReadBuf};
 
 /// One reader's bell.
@@ -27,7 +27,8 @@ pub(super) struct Bell {
 #[derive(Default)]
 struct Shared {
     rang: AtomicBool,
-    task: AtomicWaker,
+    /// Stays when it is woken: it is nearly always the same one that waits again.
+    task: Mutex<Option<Waker>>,
 }
 
 impl Wake for Shared {
@@ -37,7 +38,9 @@ impl Wake for Shared {
 
     fn wake_by_ref(self: &Arc<Self>) {
         self.rang.store(true, Release);
-        self.task.wake();
+        if let Some(task) = &*self.task.lock() {
+            task.wake_by_ref();
+        }
     }
 }
 
@@ -79,8 +82,8 @@ impl Bell {
     fn wait(&mut self, waker: &Waker) {
         if !self.is_waited_for_by(waker) {
             self.task = Some(waker.clone());
+            *self.shared.task.lock() = Some(waker.clone());
         }
-        self.shared.task.register(waker);
         // It rang before there was anybody to wake.
         if self.shared.rang.load(Acquire) {
             waker.wake_by_ref();

@@ -178,6 +178,7 @@ impl Finish for Uploading {
         match end {
             End::Complete => {
                 self.exchange.set_upload(Upload::Done);
+                self.exchange.whole(true);
                 self.exchange.set_doubtful(self.trailers && self.exchange.is_doubtful());
             }
             End::Failed(_) => self.exchange.set_upload(Upload::Broken),

@@ -120,6 +120,8 @@ async fn http1(io: Io, entry: Entry, worker: Arc<Worker>) {
     let mut builder = http1::Builder::new();
     builder.header_read_timeout(None).max_header_size(limits.max_header_bytes);
     builder.max_buf_size(BUFFER.max(limits.max_header_bytes));
+    // hyper does not look then whether a client that waits has left: `Timed` does, without a buffer of its own each time.
+    builder.half_close(true);
     if limits.max_headers != HYPER_HEADERS {
         builder.max_headers(limits.max_headers);
     }

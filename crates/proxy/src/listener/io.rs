@@ -1,4 +1,9 @@
-//! A client connection that notes when bytes arrive and when the client takes none, and that writes interim responses.
+//! A client connection that notes when bytes arrive, when the client takes none and when it leaves, and that writes
+//! interim responses.
+//!
+//! A client that leaves takes its request with it. hyper would look for that as well, by reading on in the middle of an
+//! exchange; its buffer is still shared with the head then, and each look allocates a new one. What is read here instead
+//! comes with the next read.
 //!
 //! hyper's HTTP/1 server cannot send a 1xx of a service's choice, so they go past it. It asks for a flush at each turn,
 //! and of this io only once all it wanted to write has been written: at that moment the client has whole messages only,
@@ -39,13 +44,36 @@ impl Timed {
     fn poll_begun(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.begun.is_empty() {
             let polled = Pin::new(&mut self.io).poll_write(cx, &self.begun);
-            self.pulse.wrote(polled.is_pending());
+            let polled = self.wrote(polled, cx);
             match ready!(polled)? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 count => self.begun.advance(count),
             }
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Notes how a write went. One that waits is no reason not to look whether the client has left.
+    #[inline]
+    fn wrote(&mut self, polled: Poll<io::Result<usize>>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.pulse.wrote(polled.is_pending());
+        if polled.is_pending() {
+            self.look(cx)?;
+        }
+        polled
+    }
+
+    /// Fails if a client that waits for an answer has left.
+    #[inline]
+    fn look(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.pulse.is_client_waiting()
+            && let Poll::Ready(left) = self.io.poll_left(cx)
+        {
+            left?;
+            // Whoever waited for these bytes was not woken.
+            cx.waker().wake_by_ref();
+        }
+        Ok(())
     }
 
     /// Writes the interim heads that are there, then wakes the task: the final answer may wait for them.
@@ -79,8 +107,7 @@ impl AsyncWrite for Timed {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_begun(cx))?;
         let polled = Pin::new(&mut self.io).poll_write(cx, data);
-        self.pulse.wrote(polled.is_pending());
-        polled
+        self.wrote(polled, cx)
     }
 
     fn poll_write_vectored(
@@ -90,8 +117,7 @@ impl AsyncWrite for Timed {
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_begun(cx))?;
         let polled = Pin::new(&mut self.io).poll_write_vectored(cx, data);
-        self.pulse.wrote(polled.is_pending());
-        polled
+        self.wrote(polled, cx)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -102,7 +128,9 @@ impl AsyncWrite for Timed {
         if self.pulse.has_interims() {
             ready!(self.poll_interims(cx))?;
         }
-        Pin::new(&mut self.io).poll_flush(cx)
+        let flushed = Pin::new(&mut self.io).poll_flush(cx);
+        self.look(cx)?;
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -214,6 +242,36 @@ mod tests {
 
         assert!(!pulse.has_interims());
         assert_eq!(rest(io, client).await, "");
+    }
+
+    #[tokio::test]
+    async fn what_a_waiting_client_sends_early_is_read_next_and_its_leaving_is_an_error() {
+        let (mut io, pulse, mut client) = connection(1024);
+        let exchange = exchange(&pulse, Version::HTTP_11);
+        exchange.whole(false);
+        io.flush().await.expect("it is silent");
+
+        client.write_all(b"next").await.expect("written");
+        drop(client);
+        io.flush().await.expect("what it said comes first");
+        let mut said = [0; 4];
+        io.read_exact(&mut said).await.expect("four bytes");
+
+        assert_eq!(&said, b"next");
+        assert_eq!(io.flush().await.map_err(|error| error.kind()), Err(io::ErrorKind::UnexpectedEof));
+    }
+
+    #[tokio::test]
+    async fn nothing_is_looked_for_during_an_upload_nor_between_two_requests() {
+        let (mut io, pulse, client) = connection(1024);
+        let exchange = exchange(&pulse, Version::HTTP_11);
+        drop(client);
+
+        io.flush().await.expect("hyper reads the body");
+        exchange.whole(true);
+        assert!(io.flush().await.is_err());
+        drop(exchange);
+        io.flush().await.expect("hyper reads the next head");
     }
 
     #[tokio::test]

@@ -59,6 +59,8 @@ pub struct Pulse {
     order: AtomicU8,
     /// Part of a request body is left on the connection for good.
     unread: AtomicBool,
+    /// The request that came last is there to its end.
+    whole: AtomicBool,
     /// There is something in `interims`: most connections never have it, and lock nothing.
     interim: AtomicBool,
     interims: Mutex<VecDeque<(Bytes, Weak<Exchange>)>>,
@@ -155,6 +157,11 @@ impl Pulse {
         self.unread.load(Relaxed)
     }
 
+    /// The client has sent its request and waits: all it can do is leave, or send the next one early.
+    pub fn is_client_waiting(&self) -> bool {
+        self.whole.load(Acquire) && self.phase.load(Relaxed) == Phase::Busy as u8
+    }
+
     /// Takes `Overstayed` back: a request came in before the connection heard of it.
     pub fn forgive(&self, known: Order) {
         // Whoever orders more meanwhile is heard.
@@ -207,6 +214,7 @@ impl Pulse {
 impl Connection for Pulse {
     fn begin(&self) {
         self.running.fetch_add(1, Relaxed);
+        self.whole.store(false, Relaxed);
         self.phase.store(Phase::Busy as u8, Relaxed);
     }
 
@@ -222,6 +230,14 @@ impl Connection for Pulse {
 
     fn unread(&self) {
         self.unread.store(true, Relaxed);
+    }
+
+    fn whole(&self, late: bool) {
+        self.whole.store(true, Release);
+        // A body's end is seen by its reader; the connection's task has not looked whether the client leaves.
+        if late {
+            self.waker.wake();
+        }
     }
 
     fn interim(&self, head: Bytes, exchange: Weak<Exchange>) {
@@ -257,6 +273,7 @@ impl Pulses {
             stalled: AtomicU64::new(0),
             order: AtomicU8::new(self.order.load(Acquire)),
             unread: AtomicBool::new(false),
+            whole: AtomicBool::new(false),
             interim: AtomicBool::new(false),
             interims: Mutex::default(),
             waker: AtomicWaker::new(),

@@ -54,18 +54,16 @@ fn dress_h2(request: &mut Request<Body>, tls: bool) {
 }
 
 /// RFC 9110 section 8.6: one length is said once, and none with a 204; a list of the same one is not passed on.
-fn length(response: &mut Response<Body>) -> Result<(), Error> {
+fn length(response: &mut Response<Body>, seen: Seen) -> Result<(), Error> {
     if response.status() == http::StatusCode::NO_CONTENT {
         response.headers_mut().remove(header::CONTENT_LENGTH);
         return Ok(());
     }
     let headers = response.headers();
-    let single = headers.len() == headers.keys_len();
-    let Some(first) = headers.get(header::CONTENT_LENGTH) else { return Ok(()) };
-    let is_number = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
-    if single && is_number(first.as_bytes()) {
+    if seen.has_plain_lengths() && headers.len() == headers.keys_len() {
         return Ok(());
     }
+    let is_number = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
     let said = headers.get_all(header::CONTENT_LENGTH);
     let mut said = said.iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
     let first = said.next().unwrap_or_default();
@@ -103,7 +101,7 @@ pub(super) fn undress(response: &mut Response<Body>) -> Result<(), Error> {
         }
     }
     if seen.content_length() {
-        length(response)?;
+        length(response, seen)?;
     }
     headers::strip(response.headers_mut(), seen);
     if let Some(upgrade) = upgrade {
