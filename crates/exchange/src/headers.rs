@@ -227,7 +227,9 @@ fn is_for_heads(name: &HeaderName) -> bool {
 
 /// A `Connection` is the usual `keep-alive` or `close` alone.
 fn names_nothing(value: &HeaderValue) -> bool {
-    value.as_bytes().eq_ignore_ascii_case(b"keep-alive") || value.as_bytes().eq_ignore_ascii_case(b"close")
+    let value = value.as_bytes();
+    // As nearly everybody writes it: two comparisons of words rather than ten of letters.
+    value == b"keep-alive" || value.eq_ignore_ascii_case(b"keep-alive") || value.eq_ignore_ascii_case(b"close")
 }
 
 fn is_number(value: &HeaderValue) -> bool {
