@@ -13,7 +13,7 @@ mod wire;
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -27,6 +27,7 @@ use policy::Tick;
 use policy::breaker::Admission;
 
 pub(crate) use self::flight::Flight;
+use self::flight::Landing;
 use self::limit::Limit;
 use crate::connect::Flavour;
 use crate::endpoint::Endpoint;
@@ -90,7 +91,8 @@ pub(crate) fn admit(
 /// Cancel-safe: dropped, it closes or resets what it had sent and releases what it held.
 pub(crate) fn perform(mut flight: Flight, mut request: Request<Body>) -> ResponseFuture {
     if request.method() == Method::CONNECT {
-        return ResponseFuture::new(bounded(flight, async |flight: &mut Flight| tunnel(flight).await));
+        let landing = Landing::new(flight, None, None);
+        return ResponseFuture::new(bounded(landing, async |landing: &mut Landing| tunnel(&landing.flight).await));
     }
     let want = want(&flight);
     let uploaded = flight::watch_upload(request.body_mut());
@@ -98,48 +100,54 @@ pub(crate) fn perform(mut flight: Flight, mut request: Request<Body>) -> Respons
         Some(mut lease) => {
             prepare(&mut flight, &lease, &mut request);
             match lease.sender() {
-                Sender::H1(sender) => riding::go(sender.try_send_request(request), flight, lease, uploaded, want),
-                Sender::H2(sender) => riding::go(sender.try_send_request(request), flight, lease, uploaded, want),
+                Sender::H1(sender) => {
+                    let sending = sender.try_send_request(request);
+                    riding::go(sending, Landing::new(flight, Some(lease), uploaded), want)
+                }
+                Sender::H2(sender) => {
+                    let sending = sender.try_send_request(request);
+                    riding::go(sending, Landing::new(flight, Some(lease), uploaded), want)
+                }
             }
         }
-        None => ResponseFuture::new(bounded(flight, async move |flight: &mut Flight| {
-            dial(flight, want, request, uploaded, 0).await
-        })),
+        None => {
+            let landing = Landing::new(flight, None, uploaded);
+            ResponseFuture::new(bounded(landing, async move |landing: &mut Landing| {
+                dial(landing, want, request, 0).await
+            }))
+        }
     }
 }
 
 /// Runs an attempt under its limit and hands on what came of it.
 async fn bounded(
-    mut flight: Flight,
-    attempt: impl AsyncFnOnce(&mut Flight) -> Result<Answer, Error>,
+    mut landing: Box<Landing>,
+    attempt: impl AsyncFnOnce(&mut Landing) -> Result<Answer, Error>,
 ) -> Result<Response<Body>, Error> {
-    let mut limit = Limit::of(&flight);
+    let mut limit = Limit::of(&landing.flight);
     let outcome = {
-        let exchange = Arc::clone(flight.exchange());
-        let mut attempt = std::pin::pin!(attempt(&mut flight));
+        let exchange = Arc::clone(landing.flight.exchange());
+        let mut attempt = std::pin::pin!(attempt(&mut landing));
         poll_fn(|cx| match attempt.as_mut().poll(cx) {
             Poll::Ready(outcome) => Poll::Ready(Ok(outcome)),
             Poll::Pending => limit.poll(cx, &exchange).map(Err),
         })
         .await
     };
-    match outcome.unwrap_or_else(|over| Err(flight.overdue(over))) {
-        Ok(answer) => Ok(flight.answered(answer)),
+    match outcome.unwrap_or_else(|over| Err(landing.flight.overdue(over))) {
+        Ok((mut response, now)) => {
+            landing.answered(&mut response, now);
+            Ok(response)
+        }
         Err(error) => {
-            flight.failed(&error);
+            landing.flight.failed(&error);
             Err(error)
         }
     }
 }
 
-/// A response head, and what is owed for it.
-struct Answer {
-    response: Response<Body>,
-    lease: Option<Lease>,
-    uploaded: Option<Arc<AtomicBool>>,
-    /// When the head came.
-    now: Tick,
-}
+/// A response head, and when it came.
+type Answer = (Response<Body>, Tick);
 
 /// Why there is no answer.
 enum Unsent {
@@ -170,15 +178,14 @@ fn prepare(flight: &mut Flight, lease: &Lease, request: &mut Request<Body>) {
     }
 }
 
-/// What came back, as an answer.
-fn received(
-    answer: Received,
-    mut lease: Lease,
-    flight: &Flight,
-    uploaded: Option<Arc<AtomicBool>>,
-) -> Result<Answer, Unsent> {
+/// What came back, as an answer. Without one the connection is let go.
+fn received(answer: Received, landing: &mut Landing) -> Result<Answer, Unsent> {
+    let Landing { flight, lease: leased, uploaded, .. } = landing;
+    let Some(lease) = leased else { return Err(Unsent::Failed(ErrorKind::Internal.into())) };
+    let (reused, h2) = (lease.reused, lease.is_h2());
     match answer {
-        Ok(response) if uploaded.is_none() && is_stray(&response, &lease, flight) => {
+        Ok(response) if uploaded.is_none() && is_stray(&response, lease, flight) => {
+            *leased = None;
             let error = Error::new(ErrorKind::ClosedEarly).with_sent(Sent::Maybe);
             Err(Unsent::Failed(
                 error.with_detail("the connection's idle time was over: 408 before the request was there"),
@@ -191,26 +198,36 @@ fn received(
             // To such a peer hyper would speak HTTP/1.0 from now on, and drop a body of unknown length.
             lease.last = version == Version::HTTP_10;
             let mut response = response.map(|body| Body::incoming(body, Side::Upstream, version));
-            wire::undress(&mut response).map_err(Unsent::Failed)?;
+            if let Err(error) = wire::undress(&mut response) {
+                *leased = None;
+                return Err(Unsent::Failed(error));
+            }
+            if upgraded {
+                *leased = None;
+            }
             if !response.body().is_end_stream() {
-                if lease.is_h2() && uploaded.as_ref().is_none_or(|done| done.load(Relaxed)) {
+                if h2 && uploaded.as_ref().is_none_or(|done| done.load(Relaxed)) {
                     response.body_mut().set_flagged();
                 }
                 response.body_mut().set_idle(flight.idle_timeout(), Side::Upstream, now);
             }
-            Ok(Answer { response, lease: (!upgraded).then_some(lease), uploaded, now })
+            Ok((response, now))
         }
-        Err(mut error) => match error.take_message() {
-            Some(unsent) => {
+        Err(mut error) => {
+            let unsent = error.take_message();
+            if unsent.is_some() {
                 lease.retire();
-                if lease.reused {
-                    return Err(Unsent::Stale(Box::new(unsent)));
-                }
-                let error = failure::of(error.into_error(), flight.exchange());
-                Err(Unsent::Failed(error.with_sent(Sent::Nothing)))
             }
-            None => Err(Unsent::Failed(failure::of(error.into_error(), flight.exchange()))),
-        },
+            *leased = None;
+            match unsent {
+                Some(unsent) if reused => Err(Unsent::Stale(Box::new(unsent))),
+                Some(_) => {
+                    let error = failure::of(error.into_error(), flight.exchange());
+                    Err(Unsent::Failed(error.with_sent(Sent::Nothing)))
+                }
+                None => Err(Unsent::Failed(failure::of(error.into_error(), flight.exchange()))),
+            }
+        }
     }
 }
 
@@ -226,25 +243,26 @@ fn is_stray(response: &Response<Incoming>, lease: &Lease, flight: &Flight) -> bo
 
 /// The way without an idle connection, or after one that was stale.
 async fn dial(
-    flight: &mut Flight,
+    landing: &mut Landing,
     want: Want,
     mut request: Request<Body>,
-    uploaded: Option<Arc<AtomicBool>>,
     mut stale: usize,
 ) -> Result<Answer, Error> {
     loop {
+        let flight = &mut landing.flight;
         let now = if stale == 0 { flight.started() } else { clock::now() };
-        let mut lease = if stale < MAX_STALE {
+        let lease = if stale < MAX_STALE {
             flight.pool().lease(want, now).await?
         } else {
             flight.pool().lease_fresh(want, now).await?
         };
-        prepare(flight, &lease, &mut request);
+        let lease = landing.lease.insert(lease);
+        prepare(flight, lease, &mut request);
         let answer = match lease.sender() {
             Sender::H1(sender) => sender.try_send_request(request).await,
             Sender::H2(sender) => sender.try_send_request(request).await,
         };
-        match received(answer, lease, flight, uploaded.clone()) {
+        match received(answer, landing) {
             Ok(answer) => return Ok(answer),
             Err(Unsent::Failed(error)) => return Err(error),
             Err(Unsent::Stale(_)) if stale > MAX_STALE => {
@@ -260,9 +278,9 @@ async fn dial(
 }
 
 /// CONNECT: a connection of its own, handed up whole.
-async fn tunnel(flight: &mut Flight) -> Result<Answer, Error> {
+async fn tunnel(flight: &Flight) -> Result<Answer, Error> {
     let io = flight.pool().connect(Flavour::H1, flight.connect_timeout()).await?.io;
     let mut response = Response::new(Body::empty());
     response.extensions_mut().insert(Tunnel::new(io, Arc::clone(flight.pool()) as _));
-    Ok(Answer { response, lease: None, uploaded: None, now: clock::now() })
+    Ok((response, clock::now()))
 }

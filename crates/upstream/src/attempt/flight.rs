@@ -12,7 +12,7 @@ use http_body::Body as _;
 use policy::Tick;
 use policy::breaker::{Admission, Sample, State, Transition};
 
-use super::{Admitted, Answer, redial};
+use super::{Admitted, redial};
 use crate::Pool;
 use crate::endpoint::Endpoint;
 use crate::pool::Lease;
@@ -78,23 +78,18 @@ impl Flight {
             .with_detail(format!("{} did not answer within {waited} ms", self.endpoint.state.label))
     }
 
-    /// The head is there: judges it and hands what is held to the body.
-    pub(super) fn answered(mut self, answer: Answer) -> Response<Body> {
-        let Answer { mut response, lease, uploaded, now } = answer;
+    /// Judges a head; returns the generation of a sample that is good so far. `whole`: nothing can fail after it.
+    fn landed(&mut self, response: &Response<Body>, whole: bool, now: Tick) -> Option<u32> {
         let status = response.status();
         let failed = self.exchange.head.grpc && grpc_failed(response.headers());
         let verdict = if failed { Verdict::Bad } else { classify::status(status) };
         self.exchange.head_at(now);
-        let tunnel = status == StatusCode::SWITCHING_PROTOCOLS || lease.is_none();
-        let whole = tunnel || response.body().is_end_stream();
         let generation = self.judge(verdict, whole, now);
         self.note(Ok(status.as_u16()), now);
-        let late = generation.filter(|_| verdict == Verdict::Good);
-        response.body_mut().attach(Box::new(Landing { flight: self, lease, uploaded, late, tunnel }));
-        response
+        generation.filter(|_| verdict == Verdict::Good)
     }
 
-    pub(super) fn failed(mut self, error: &Error) {
+    pub(super) fn failed(&mut self, error: &Error) {
         let now = clock::now();
         // A client that still uploads when the time is over is what was slow.
         let late = matches!(error.kind, ErrorKind::Deadline | ErrorKind::AttemptTimeout);
@@ -180,14 +175,29 @@ pub(super) fn announce(endpoint: &Endpoint, transition: Transition) {
     endpoint.pool.context().stats.events().breaker_changed(&state.upstream, &state.label, transition.to as u8);
 }
 
-/// What the response body owes: the end of the attempt.
-struct Landing {
-    flight: Flight,
-    lease: Option<Lease>,
-    uploaded: Option<Arc<AtomicBool>>,
+/// What the response body owes: the end of the attempt. One from the start, and in one place: it would be copied each time
+/// it passes from hand to hand.
+pub(super) struct Landing {
+    pub flight: Flight,
+    pub lease: Option<Lease>,
+    pub uploaded: Option<Arc<AtomicBool>>,
     /// The generation of a sample that was good at the head.
     late: Option<u32>,
     tunnel: bool,
+}
+
+impl Landing {
+    pub(super) fn new(flight: Flight, lease: Option<Lease>, uploaded: Option<Arc<AtomicBool>>) -> Box<Self> {
+        Box::new(Self { flight, lease, uploaded, late: None, tunnel: false })
+    }
+
+    /// The head is there: judges it and hands what is held to the body.
+    pub(super) fn answered(mut self: Box<Self>, response: &mut Response<Body>, now: Tick) {
+        self.tunnel = response.status() == StatusCode::SWITCHING_PROTOCOLS || self.lease.is_none();
+        let whole = self.tunnel || response.body().is_end_stream();
+        self.late = self.flight.landed(response, whole, now);
+        response.body_mut().attach(self);
+    }
 }
 
 impl Finish for Landing {

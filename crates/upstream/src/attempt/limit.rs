@@ -30,6 +30,11 @@ impl Limit {
         Self { timer, over, attempt, total }
     }
 
+    /// It is not waited for any more.
+    pub(super) fn end(&mut self) {
+        self.timer = None;
+    }
+
     /// Ready with what it is called once the attempt is over.
     pub(super) fn poll(&mut self, cx: &Context<'_>, exchange: &Exchange) -> Poll<ErrorKind> {
         let Some(timer) = &mut self.timer else { return Poll::Pending };

@@ -4,8 +4,6 @@
 //! is copied with all of it whenever it moves.
 
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll};
 
 use exchange::service::Outcome;
@@ -13,8 +11,8 @@ use exchange::{Body, ResponseFuture};
 use http::Request;
 use pin_project_lite::pin_project;
 
-use super::{Answer, Flight, Limit, Unsent, bounded, dial, received};
-use crate::pool::{Lease, Received, Want};
+use super::{Landing, Limit, Unsent, bounded, dial, received};
+use crate::pool::{Received, Want};
 
 pin_project! {
     /// A request on its way; `F` is hyper's future of the answer, in here so that both are one allocation.
@@ -22,36 +20,20 @@ pin_project! {
         #[pin]
         sending: Option<F>,
         // Gone once there is an outcome, or the slow way took over.
-        on: Option<On>,
+        landing: Option<Box<Landing>>,
+        want: Want,
+        limit: Limit,
         slow: Option<ResponseFuture>,
     }
 }
 
-struct On {
-    flight: Flight,
-    lease: Lease,
-    uploaded: Option<Arc<AtomicBool>>,
-    want: Want,
-    limit: Limit,
-}
-
 /// The attempt of a request that was handed over, until its answer.
-pub(super) fn go<F>(
-    sending: F,
-    flight: Flight,
-    lease: Lease,
-    uploaded: Option<Arc<AtomicBool>>,
-    want: Want,
-) -> ResponseFuture
+pub(super) fn go<F>(sending: F, landing: Box<Landing>, want: Want) -> ResponseFuture
 where
     F: Future<Output = Received> + Send + 'static,
 {
-    let limit = Limit::of(&flight);
-    ResponseFuture::new(Riding {
-        sending: Some(sending),
-        on: Some(On { flight, lease, uploaded, want, limit }),
-        slow: None,
-    })
+    let limit = Limit::of(&landing.flight);
+    ResponseFuture::new(Riding { sending: Some(sending), landing: Some(landing), want, limit, slow: None })
 }
 
 impl<F: Future<Output = Received>> Future for Riding<F> {
@@ -62,32 +44,38 @@ impl<F: Future<Output = Received>> Future for Riding<F> {
         if let Some(slow) = this.slow {
             return Pin::new(slow).poll(cx);
         }
-        let (Some(sending), Some(on)) = (this.sending.as_mut().as_pin_mut(), &mut *this.on) else {
+        let (Some(sending), Some(landing)) = (this.sending.as_mut().as_pin_mut(), &*this.landing) else {
             return Poll::Pending;
         };
         let received = match sending.poll(cx) {
             Poll::Ready(answer) => Ok(answer),
-            Poll::Pending => Err(std::task::ready!(on.limit.poll(cx, on.flight.exchange()))),
+            Poll::Pending => Err(std::task::ready!(this.limit.poll(cx, landing.flight.exchange()))),
         };
         // One that is given up is cancelled here.
         this.sending.set(None);
-        let Some(On { flight, lease, uploaded, want, .. }) = this.on.take() else { return Poll::Pending };
+        this.limit.end();
+        let Some(mut landing) = this.landing.take() else { return Poll::Pending };
         match received {
             Err(over) => {
                 // An HTTP/2 connection that went silent takes no further request.
-                lease.retire();
-                let error = flight.overdue(over);
-                flight.failed(&error);
+                if let Some(lease) = &landing.lease {
+                    lease.retire();
+                }
+                let error = landing.flight.overdue(over);
+                landing.flight.failed(&error);
                 Poll::Ready(Err(error))
             }
-            Ok(answer) => match self::received(answer, lease, &flight, uploaded.clone()) {
-                Ok(answer) => Poll::Ready(Ok(flight.answered(answer))),
+            Ok(answer) => match self::received(answer, &mut landing) {
+                Ok((mut response, now)) => {
+                    landing.answered(&mut response, now);
+                    Poll::Ready(Ok(response))
+                }
                 Err(Unsent::Failed(error)) => {
-                    flight.failed(&error);
+                    landing.flight.failed(&error);
                     Poll::Ready(Err(error))
                 }
                 Err(Unsent::Stale(request)) => {
-                    let slow = this.slow.insert(again(flight, want, *request, uploaded));
+                    let slow = this.slow.insert(again(landing, *this.want, *request));
                     Pin::new(slow).poll(cx)
                 }
             },
@@ -96,9 +84,9 @@ impl<F: Future<Output = Received>> Future for Riding<F> {
 }
 
 /// The connection was stale: the slow way.
-fn again(flight: Flight, want: Want, request: Request<Body>, uploaded: Option<Arc<AtomicBool>>) -> ResponseFuture {
-    let attempt = async move |flight: &mut Flight| -> Result<Answer, exchange::Error> {
-        dial(flight, want, request, uploaded, 1).await
+fn again(landing: Box<Landing>, want: Want, request: Request<Body>) -> ResponseFuture {
+    let attempt = async move |landing: &mut Landing| -> Result<super::Answer, exchange::Error> {
+        dial(landing, want, request, 1).await
     };
-    ResponseFuture::new(bounded(flight, attempt))
+    ResponseFuture::new(bounded(landing, attempt))
 }
