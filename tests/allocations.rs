@@ -15,8 +15,8 @@ struct Bound {
     boxes: u64,
 }
 
-const PLAIN: Bound = Bound { allocations: 13, boxes: 2 };
-const DEFAULT: Bound = Bound { allocations: 16, boxes: 3 };
+const PLAIN: Bound = Bound { allocations: 9, boxes: 1 };
+const DEFAULT: Bound = Bound { allocations: 12, boxes: 2 };
 
 const REQUESTS: u64 = 2000;
 /// For what a timer or the runtime allocates now and then, in all.
