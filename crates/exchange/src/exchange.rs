@@ -199,7 +199,7 @@ impl Exchange {
     }
 
     /// The upstream sent an interim response. A 100 that the client asked for is hyper's to send, once its body is
-    /// read; any other goes on to a client of HTTP/1.1, at most [`MAX_INTERIM`] of them, whatever becomes of the attempt
+    /// read; any other goes on to a client of HTTP/1.1, at most `MAX_INTERIM` of them, whatever becomes of the attempt
     /// it came from: it binds nobody (RFC 8297 section 2).
     pub fn interim(self: &Arc<Self>, interim: Interim) {
         if let Some(hold) = self.hold.get().filter(|_| interim.is_continue()) {
