@@ -101,8 +101,6 @@ pub(super) async fn handshake(pool: &Arc<Pool>, io: Io, place: Place, now: Tick)
     let (sender, connection) = Builder::new()
         .max_header_size(MAX_HEADER_BYTES)
         .max_buf_size(BUFFER)
-        // Requests are mostly a head alone, and hyper's list of buffers costs more than a copy of a small body.
-        .writev(false)
         .handshake(TokioIo::new(Heard::new(io, Arc::clone(&ear))))
         .await
         .map_err(|error| Error::new(ErrorKind::Protocol).with_source(error))?;
