@@ -229,6 +229,10 @@ impl Io {
             let count = self.early.len().min(buf.remaining());
             buf.put_slice(&self.early[..count]);
             self.early.advance(count);
+            if self.early.is_empty() {
+                // What is left of it keeps the whole buffer.
+                self.early = Bytes::new();
+            }
             return Poll::Ready(Ok(()));
         }
         each!(self, io => Pin::new(io).poll_read(cx, buf))

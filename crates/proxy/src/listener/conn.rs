@@ -19,7 +19,7 @@ use super::pulse::{Order, Phase, Pulse};
 use super::sniff::{self, Spoken};
 use super::streams::Streams;
 use crate::edge::Edge;
-use crate::worker::Worker;
+use crate::worker::{Limits, Worker};
 
 /// hyper's own limit; setting any, the same included, moves its parser's scratch space to the heap for every head.
 const HYPER_HEADERS: usize = 100;
@@ -117,6 +117,38 @@ async fn http1(io: Io, entry: Entry, worker: Arc<Worker>) {
     let limits = worker.limits();
     let pulse = worker.pulses().start();
     let edge = Edge::new(Arc::clone(&worker), entry, Arc::clone(&pulse));
+    let mut connection =
+        speaker(&limits).serve_connection(TokioIo::new(Timed::new(io, Arc::clone(&pulse))), edge).with_upgrades();
+    // What is rare is boxed: the future of every connection has room for the largest of its parts, idle ones too.
+    match watched(&mut connection, &pulse).await {
+        Watched::Ended(Ok(())) if pulse.is_unread() => {
+            if let Some(io) = bare(connection) {
+                Box::pin(linger(io, worker.drain())).await;
+            }
+        }
+        Watched::Ended(Ok(())) => {}
+        Watched::Ended(Err(error)) => {
+            note(&worker, &error);
+            if pulse.is_open_ended()
+                && let Some(io) = bare(connection)
+            {
+                // RFC 9112 section 8: closed in order, what was cut would look whole.
+                io.reset_on_close();
+            }
+        }
+        Watched::Overstayed if pulse.phase() == Phase::Head => {
+            worker.stats().connection_rejected(Rejection::ClientTimeout);
+            if let Some(io) = bare(connection) {
+                Box::pin(say(io, TOO_SLOW)).await;
+            }
+        }
+        Watched::Overstayed | Watched::Stopped => {}
+    }
+    drop(open);
+}
+
+/// How HTTP/1 is spoken with clients.
+fn speaker(limits: &Limits) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder.header_read_timeout(None).max_header_size(limits.max_header_bytes);
     builder.max_buf_size(BUFFER.max(limits.max_header_bytes));
@@ -125,33 +157,12 @@ async fn http1(io: Io, entry: Entry, worker: Arc<Worker>) {
     if limits.max_headers != HYPER_HEADERS {
         builder.max_headers(limits.max_headers);
     }
-    let mut connection =
-        builder.serve_connection(TokioIo::new(Timed::new(io, Arc::clone(&pulse))), edge).with_upgrades();
-    match watched(&mut connection, &pulse).await {
-        Watched::Ended(Ok(())) if pulse.is_unread() => {
-            if let Some(parts) = connection.into_parts() {
-                linger(parts.io.into_inner().into_inner(), worker.drain()).await;
-            }
-        }
-        Watched::Ended(Ok(())) => {}
-        Watched::Ended(Err(error)) => {
-            note(&worker, &error);
-            if pulse.is_open_ended()
-                && let Some(parts) = connection.into_parts()
-            {
-                // RFC 9112 section 8: closed in order, what was cut would look whole.
-                parts.io.into_inner().into_inner().reset_on_close();
-            }
-        }
-        Watched::Overstayed if pulse.phase() == Phase::Head => {
-            worker.stats().connection_rejected(Rejection::ClientTimeout);
-            if let Some(parts) = connection.into_parts() {
-                say(parts.io.into_inner().into_inner(), TOO_SLOW).await;
-            }
-        }
-        Watched::Overstayed | Watched::Stopped => {}
-    }
-    drop(open);
+    builder
+}
+
+/// What the connection ran on, unless it was given to an upgrade.
+fn bare(connection: http1::UpgradeableConnection<TokioIo<Timed>, Edge>) -> Option<Io> {
+    connection.into_parts().map(|parts| parts.io.into_inner().into_inner())
 }
 
 async fn http2(io: Io, entry: Entry, worker: Arc<Worker>) {
