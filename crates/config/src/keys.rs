@@ -70,6 +70,7 @@ form!(FILE, file, false, "the path of a file");
 form!(VARIABLE, variable, false, "the name of an environment variable");
 form!(USER, user, false, "a user name");
 form!(MEDIA, media, false, "a media type such as `text/*` or `application/json`");
+form!(ON, on, true, "a failure such as `connect_refused`, or a status such as `503` or `5xx`");
 form!(TEXT, text, true, "text");
 
 static ADDRESS_KIND: Kind = Kind::Form(&ADDRESS);
@@ -78,6 +79,8 @@ static NET_KIND: Kind = Kind::Form(&NET);
 static DESTINATION_KIND: Kind = Kind::Form(&DESTINATION);
 static RESOLVE_KIND: Kind = Kind::Form(&RESOLVE);
 static VALUE_MATCH_KIND: Kind = Kind::Form(&VALUE_MATCH);
+static ON_KIND: Kind = Kind::Form(&ON);
+static FALLBACK_KIND: Kind = Kind::Table(&FALLBACK);
 static METHOD_KIND: Kind = Kind::Form(&METHOD);
 static STATUSES_KIND: Kind = Kind::Form(&STATUSES);
 static PORTS_KIND: Kind = Kind::Form(&PORTS);
@@ -310,6 +313,7 @@ pub(crate) static ROUTE: Table = table(
             field("redirect", Kind::Table(&REDIRECT), Means("none"), "Answers with a redirect."),
             field("respond", Kind::Table(&RESPOND), Means("none"), "Answers at once."),
             field("timeout", Kind::Table(&TIMEOUT), Is("{}"), "How long things may take."),
+            field("fallback", List(&FALLBACK_KIND), Is("[]"), "Who answers when the upstream does not, or not well."),
         ],
         &POLICY,
     ],
@@ -370,6 +374,23 @@ pub(crate) static RESPOND: Table = table(
         field("status", Int(200, 599), Is("200"), "The status."),
         field("headers", Map(&EDITED, &HEADER_VALUE_KIND), Is("{}"), "Its headers."),
         field("body", Kind::Form(&TEXT), Is("''"), "Its body."),
+    ]],
+);
+
+pub(crate) static FALLBACK: Table = table(
+    "fallback",
+    "Who answers when the upstream does not, or not well; the first that applies and can answer does.",
+    None,
+    &[&[
+        field("on", OneOrMany(&ON_KIND), Required, "Failures of this proxy's table, and statuses of the upstream."),
+        field(
+            "to",
+            Kind::Form(&TO),
+            Means("none"),
+            "A URL or upstream:name; asked only if that is as safe as a retry, so never for a POST that was sent.",
+        ),
+        field("auth", Kind::Table(&AUTH), Means("none"), "The credential for `to`, which never gets the route's own."),
+        field("respond", Kind::Table(&RESPOND), Means("none"), "Answers at once."),
     ]],
 );
 

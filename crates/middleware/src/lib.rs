@@ -8,6 +8,7 @@ pub mod concurrency;
 pub mod credentials;
 pub mod deadline;
 pub mod decompress;
+pub mod fallback;
 pub mod headers;
 pub mod observe;
 pub mod pacing;

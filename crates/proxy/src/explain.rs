@@ -1,5 +1,7 @@
 //! Which route a request would take and what it would meet there. Nothing is sent.
 
+mod detours;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -36,6 +38,8 @@ pub struct Explanation {
     /// How one of several endpoints is picked; empty without a named upstream.
     endpoints: String,
     credential: String,
+    /// Who answers when the target does not, or not well; in the order in which they are asked.
+    fallback: Vec<String>,
 }
 
 /// Explains a request to `url`.
@@ -122,6 +126,7 @@ fn refused(request: String, door: &'static str, why: &str) -> Explanation {
         limit: "none".into(),
         endpoints: String::new(),
         credential: "none".into(),
+        fallback: Vec::new(),
     }
 }
 
@@ -159,6 +164,7 @@ fn of_plan(plan: &Plan, request: String, door: &'static str) -> Explanation {
         limit: limit(plan),
         endpoints: String::new(),
         credential: policy.auth.as_ref().map_or_else(|| "none".into(), credential),
+        fallback: detours::fallbacks(policy),
     }
 }
 
@@ -338,6 +344,7 @@ impl fmt::Display for Explanation {
         if !self.endpoints.is_empty() {
             row("endpoints", &self.endpoints)?;
         }
-        row("credential", &self.credential)
+        row("credential", &self.credential)?;
+        self.fallback.iter().try_for_each(|rule| row("fallback", rule))
     }
 }

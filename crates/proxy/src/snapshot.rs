@@ -68,6 +68,16 @@ pub struct Plan {
     pub paces: Option<Arc<Paces>>,
     /// The prefix that `rewrite: prefix` replaces.
     pub prefix: Option<String>,
+    /// The targets beside its own, in the order of `Policy::asides`.
+    pub asides: Vec<Aside>,
+}
+
+/// A target beside a route's own.
+pub struct Aside {
+    /// The same as the configuration's.
+    pub target: Target,
+    /// Its own; never the route's.
+    pub credential: Option<Credential>,
 }
 
 /// The end of a route's path.

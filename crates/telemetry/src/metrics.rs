@@ -8,6 +8,7 @@ mod catalogue;
 mod cell;
 mod collect;
 mod connections;
+mod detours;
 mod endpoints;
 mod events;
 mod process;

@@ -24,9 +24,9 @@ pub(crate) fn overhead(exchange: &Exchange, attempts: &[Attempt]) -> Option<Dura
     Some(first_byte.saturating_sub(spent))
 }
 
-/// Neither answered well nor on purpose: always logged.
+/// Neither answered well nor on purpose, or not by the route's own upstream: always logged.
 pub(crate) fn is_failure(exchange: &Exchange, status: u16) -> bool {
-    exchange.reason().is_some() || !(100..400).contains(&status)
+    exchange.reason().is_some() || exchange.detour.fallback().is_some() || !(100..400).contains(&status)
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ pub(super) const KEYS: &[&str] = &[
     "auth",
     "browser_origins",
     "headers",
+    "fallback",
     "compress",
     "decompress",
     "tls",
@@ -75,6 +76,7 @@ impl Check<'_> {
             headers: self.headers(&fields.section("headers", &HEADERS)),
             compress: fields.table("compress", &COMPRESS).and_then(|compress| self.compress(&compress)),
             decompress: fields.table("decompress", &DECOMPRESS).and_then(|decompress| self.decompress(&decompress)),
+            fallback: Vec::new(),
             tls: self.tls(&fields.section("tls", &TLS)),
             rewrite_location: fields.flag("rewrite_location"),
         }
@@ -202,7 +204,7 @@ impl Check<'_> {
         Limit { concurrency, adaptive, queue, rate, pacing: fields.flag("pacing") }
     }
 
-    fn auth(&mut self, fields: &Fields<'_>) -> Option<Auth> {
+    pub(super) fn auth(&mut self, fields: &Fields<'_>) -> Option<Auth> {
         self.one_of(fields, &["bearer", "basic", "header"]);
         if let Some(secret) = fields.table("bearer", &SECRET) {
             return self.secret(&secret).map(Auth::Bearer);

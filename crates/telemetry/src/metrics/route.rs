@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use policy::Tick;
 
 use super::cell::{Count, DURATIONS, Histogram, OVERHEADS};
+use super::detours::Detours;
 use super::requests::Requests;
 use crate::{labels, outcome};
 
@@ -26,6 +27,7 @@ pub struct RouteStats {
     pub(super) retries: Count,
     pub(super) rejected: [Count; ErrorKind::ALL.len()],
     pub(super) trailers_dropped: Count,
+    pub(super) detours: Detours,
     pub(super) bytes_in: Count,
     pub(super) bytes_out: Count,
     /// Few and only after failures: the words are literals of the code.
@@ -44,6 +46,7 @@ impl RouteStats {
             retries: Count::default(),
             rejected: std::array::from_fn(|_| Count::default()),
             trailers_dropped: Count::default(),
+            detours: Detours::default(),
             bytes_in: Count::default(),
             bytes_out: Count::default(),
             retry_denied: Mutex::default(),
@@ -73,8 +76,9 @@ impl RouteStats {
         if let Some(overhead) = overhead {
             self.overhead.record(overhead);
         }
-        if tries > 1 {
-            self.retries.add(tries - 1);
+        let retries = if exchange.detour.is_none() { tries } else { self.detours.finished(&exchange.detour, tries) };
+        if retries > 1 {
+            self.retries.add(retries - 1);
         }
         if tries == 0
             && let Some(kind) = reason
@@ -111,6 +115,7 @@ impl RouteStats {
         self.attempt_duration.absorb(&other.attempt_duration);
         self.retries.absorb(&other.retries);
         self.trailers_dropped.absorb(&other.trailers_dropped);
+        self.detours.absorb(&other.detours);
         self.bytes_in.absorb(&other.bytes_in);
         self.bytes_out.absorb(&other.bytes_out);
         let denied = other.retry_denied.lock().clone();

@@ -1,0 +1,75 @@
+//! What a route does beside sending a request to its upstream: fallbacks.
+
+use super::Check;
+use crate::fields::Fields;
+use crate::keys::{AUTH, FALLBACK, RESPOND};
+use crate::model::{Action, Aside, AsideTo, Fallback, FallbackWith, On, Scheme, Upstream};
+use crate::table::nearest;
+use crate::values::{self, To};
+
+impl Check<'_> {
+    pub(super) fn fallbacks(&mut self, route: &Fields<'_>, upstreams: &[Upstream]) -> Vec<Fallback> {
+        let items = route.list("fallback").iter().map(|item| Fields::of(item, &FALLBACK));
+        items.filter_map(|fields| self.fallback(&fields, upstreams)).collect()
+    }
+
+    fn fallback(&mut self, fields: &Fields<'_>, upstreams: &[Upstream]) -> Option<Fallback> {
+        self.one_of(fields, &["to", "respond"]);
+        let on = fields.all("on", values::on);
+        if on.is_empty() && fields.list("on").is_empty() && fields.node("on").is_some() {
+            let help = "write what it stands in for: `on: [connect_refused, 5xx]`";
+            self.report.error("bad-value", fields.place("on"), "a fallback for nothing", help);
+        }
+        if fields.written("auth") && !fields.written("to") {
+            let message = "`auth` has no effect without `to`";
+            self.report.error("misplaced-key", fields.key("auth"), message, "remove it");
+        }
+        if fields.written("to") && on.contains(&On::Reason("deadline")) {
+            let message = "after `deadline` there is no time left to ask another upstream";
+            self.report.error("bad-value", fields.place("on"), message, "use `respond` for it");
+        }
+        if let Some(respond) = fields.table("respond", &RESPOND) {
+            let with = FallbackWith::Respond {
+                status: respond.int("status"),
+                headers: respond.pairs("headers", values::edited_header, values::header_value),
+                body: respond.text("body").unwrap_or_default().to_owned(),
+            };
+            return Some(Fallback { on, with });
+        }
+        Some(Fallback { on, with: FallbackWith::Upstream(self.aside(fields, upstreams)?) })
+    }
+
+    /// `to` and `auth` of a target beside the route's own.
+    fn aside(&mut self, fields: &Fields<'_>, upstreams: &[Upstream]) -> Option<Aside> {
+        let auth = fields.table("auth", &AUTH).and_then(|auth| self.auth(&auth));
+        let to = match fields.parse("to", values::to)? {
+            To::Url(url) => AsideTo::Url(url),
+            To::Upstream(name) => AsideTo::Upstream(name),
+        };
+        let first = match &to {
+            AsideTo::Url(url) => Some(url),
+            AsideTo::Upstream(name) => {
+                let named = upstreams.iter().find(|upstream| upstream.name == *name);
+                if named.is_none() {
+                    let near = nearest(name, upstreams.iter().map(|upstream| upstream.name.as_str()));
+                    let help =
+                        near.map_or_else(|| "add it to `upstreams`".to_owned(), |n| format!("did you mean `{n}`?"));
+                    let message = format!("no upstream is named `{name}`");
+                    self.report.error("unknown-upstream", fields.place("to"), message, help);
+                }
+                named.and_then(|upstream| upstream.endpoints.first())
+            }
+        };
+        if let (Some(url), true) = (first.filter(|url| url.scheme != Scheme::Https), auth.is_some()) {
+            let message = format!("the credential goes to `{}` without encryption", url.host);
+            self.report.warning("plaintext-auth", fields.place("to"), message, "use `https://`");
+        }
+        Some(Aside { to, auth })
+    }
+}
+
+/// Whether a route leads to the upstream of that name, with its requests or beside them.
+pub(super) fn leads_to(action: &Action, policy: &crate::model::Policy, name: &str) -> bool {
+    matches!(action, Action::Upstream(own) if own == name)
+        || policy.asides().any(|aside| matches!(&aside.to, AsideTo::Upstream(other) if other == name))
+}

@@ -1,0 +1,86 @@
+//! What a route does beside sending a request to its upstream.
+
+use super::*;
+
+/// Who answers when the upstream does not, or not well.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fallback {
+    /// At least one.
+    pub on: Vec<On>,
+    pub with: FallbackWith,
+}
+
+/// An outcome that a fallback stands in for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum On {
+    /// A word of `REASONS`.
+    Reason(&'static str),
+    /// An inclusive range of the upstream's own statuses.
+    Statuses(u16, u16),
+}
+
+/// Who answers instead.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FallbackWith {
+    Upstream(Aside),
+    Respond { status: u16, headers: Vec<(String, String)>, body: String },
+}
+
+/// A target beside the route's own; it never gets the route's credential.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Aside {
+    pub to: AsideTo,
+    pub auth: Option<Auth>,
+}
+
+/// Where it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AsideTo {
+    Url(Url),
+    /// A name in `Model::upstreams`.
+    Upstream(String),
+}
+
+impl Tls {
+    /// For a target beside the route's own: what is trusted, without who we are.
+    #[must_use]
+    pub fn beside(&self) -> Self {
+        Self { ca: self.ca.clone(), min: self.min, ..Self::default() }
+    }
+}
+
+impl Policy {
+    /// The targets beside the route's own.
+    pub fn asides(&self) -> impl Iterator<Item = &Aside> {
+        self.fallback.iter().filter_map(|fallback| match &fallback.with {
+            FallbackWith::Upstream(aside) => Some(aside),
+            FallbackWith::Respond { .. } => None,
+        })
+    }
+
+    /// All credentials that are sent: the route's own, and those of the targets beside it.
+    pub fn auths(&self) -> impl Iterator<Item = &Auth> {
+        self.auth.iter().chain(self.asides().filter_map(|aside| aside.auth.as_ref()))
+    }
+}
+
+/// The failures that a fallback may stand in for: those that come from below it.
+pub const REASONS: &[&str] = &[
+    "overloaded",
+    "queue_timeout",
+    "breaker_open",
+    "no_healthy_endpoint",
+    "dns",
+    "dns_timeout",
+    "connect_refused",
+    "connect_timeout",
+    "tls",
+    "tls_certificate",
+    "reset",
+    "closed_early",
+    "protocol",
+    "attempt_timeout",
+    "deadline",
+    "rate_limited",
+    "credential",
+];

@@ -1,0 +1,98 @@
+//! What is said of `fallback`.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use config::model::{AsideTo, FallbackWith, On};
+use config::{Diagnostic, Format};
+
+const ROUTE: &str = "routes:\n  - match: a.com\n    to: https://a.com\n    ";
+
+fn found(text: &str) -> Vec<Diagnostic> {
+    match config::parse(text, "attache.yaml", Format::Yaml) {
+        Ok(loaded) => loaded.warnings,
+        Err(found) => found,
+    }
+}
+
+/// The id, the line and what to do, of all that is found in a route.
+fn said(rest: &str) -> Vec<(&'static str, u32, String)> {
+    let found = found(&format!("{ROUTE}{rest}\n"));
+    found.into_iter().map(|one| (one.id, u32::try_from(one.line).unwrap(), one.help.unwrap_or_default())).collect()
+}
+
+#[test]
+fn a_fallback_is_read_in_all_its_forms() {
+    let text = format!(
+        "upstreams: [{{ name: eu, endpoints: https://eu.com }}]\n{ROUTE}fallback:\n      - {{ on: [reset, 5xx], to: upstream:eu }}\n      \
+         - {{ on: 404, to: 'https://b.com:8443/v1', auth: {{ bearer: {{ env: T }} }} }}\n      \
+         - {{ on: deadline, respond: 204 }}\n"
+    );
+
+    let loaded = config::parse(&text, "attache.yaml", Format::Yaml).unwrap();
+
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    let policy = &loaded.model.routes[0].policy;
+    let [first, second, third] = policy.fallback.as_slice() else { panic!("{policy:?}") };
+    assert_eq!(first.on, [On::Reason("reset"), On::Statuses(500, 599)]);
+    let FallbackWith::Upstream(aside) = &first.with else { panic!("{first:?}") };
+    assert_eq!((&aside.to, &aside.auth), (&AsideTo::Upstream("eu".into()), &None));
+    let FallbackWith::Upstream(aside) = &second.with else { panic!("{second:?}") };
+    assert!(matches!(&aside.to, AsideTo::Url(url) if url.port == 8443 && url.base == "/v1") && aside.auth.is_some());
+    assert!(matches!(&third.with, FallbackWith::Respond { status: 204, .. }));
+    assert_eq!((policy.asides().count(), policy.auths().count()), (2, 1));
+}
+
+#[test]
+fn what_is_wrong_with_a_fallback_is_said_with_the_next_step() {
+    for (rest, id, help) in [
+        ("fallback: [{ on: conect_refused, respond: 200 }]", "bad-value", "did you mean `connect_refused`?"),
+        ("fallback: [{ on: truncated, respond: 200 }]", "bad-value", "remove it"),
+        (
+            "fallback: [{ on: [], respond: 200 }]",
+            "bad-value",
+            "write what it stands in for: `on: [connect_refused, 5xx]`",
+        ),
+        ("fallback: [{ on: 5xx }]", "missing-key", "write one of them"),
+        ("fallback: [{ respond: 200 }]", "missing-key", ""),
+        ("fallback: [{ on: 5xx, respond: 200, to: 'https://b.com' }]", "exclusive-keys", "keep one"),
+        ("fallback: [{ on: 5xx, respond: 200, auth: { bearer: { env: T } } }]", "misplaced-key", "remove it"),
+        ("fallback: [{ on: deadline, to: 'https://b.com' }]", "bad-value", "use `respond` for it"),
+        ("fallback: [{ on: 5xx, to: upstream:eu }]", "unknown-upstream", "add it to `upstreams`"),
+        ("fallback: [{ on: 5xx, to: b.com }]", "bad-value", "write `https://b.com`"),
+        (
+            "fallback: [{ on: 5xx, to: 'http://b.com', auth: { bearer: { env: T } } }]",
+            "plaintext-auth",
+            "use `https://`",
+        ),
+        ("fallback: [{ on: 5xx, respnd: 200 }]", "unknown-key", "did you mean `respond`?"),
+    ] {
+        let said = said(rest);
+        assert!(
+            said.iter().any(|(one, line, text)| (*one, *line) == (id, 4) && text.starts_with(help)),
+            "{rest}: {said:?}"
+        );
+    }
+}
+
+#[test]
+fn a_fallback_needs_something_to_fall_back_from_and_makes_an_upstream_used() {
+    let misplaced = found("routes:\n  - match: a.com\n    respond: 204\n    fallback: [{ on: 5xx, respond: 200 }]\n");
+    assert_eq!(misplaced.iter().map(|one| one.id).collect::<Vec<_>>(), ["misplaced-key"]);
+
+    let default = found("default: { fallback: [{ on: 5xx, respond: 200 }] }\n");
+    assert_eq!(default.iter().map(|one| one.id).collect::<Vec<_>>(), ["unknown-key"]);
+
+    let used = format!(
+        "upstreams: [{{ name: eu, endpoints: https://eu.com }}]\n{ROUTE}fallback: [{{ on: 5xx, to: upstream:eu }}]\n"
+    );
+    assert!(found(&used).is_empty());
+}
+
+#[test]
+fn no_secret_of_a_fallback_is_ever_shown() {
+    for auth in ["hunter2", "{ bearer: hunter2 }", "{ bearer: { fiel: hunter2 } }"] {
+        for found in found(&format!("{ROUTE}fallback: [{{ on: 5xx, to: 'https://b.com', auth: {auth} }}]\n")) {
+            assert!(!found.to_string().contains("hunter2"), "{auth}: {found}");
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! What is done beside sending the request to its upstream, in words.
+
+use config::model::{self, AsideTo, FallbackWith, On, Policy};
+
+/// One line a rule, in the order in which they are asked.
+pub(super) fn fallbacks(policy: &Policy) -> Vec<String> {
+    policy.fallback.iter().map(fallback).collect()
+}
+
+fn fallback(from: &model::Fallback) -> String {
+    let on = from.on.iter().map(|on| match on {
+        On::Reason(word) => (*word).to_owned(),
+        On::Statuses(first, last) if first == last => first.to_string(),
+        On::Statuses(first, last) => format!("{first}-{last}"),
+    });
+    let with = match &from.with {
+        FallbackWith::Upstream(aside) => format!("{}, if it is safe to send it there", beside(aside)),
+        FallbackWith::Respond { status, .. } => format!("answered here: {status}"),
+    };
+    format!("on {}: {with}", on.collect::<Vec<_>>().join(" "))
+}
+
+fn beside(aside: &model::Aside) -> String {
+    let to = match &aside.to {
+        AsideTo::Upstream(name) => format!("upstream {name}"),
+        AsideTo::Url(url) => {
+            let scheme = match url.scheme {
+                model::Scheme::Http => "http",
+                model::Scheme::Https => "https",
+                model::Scheme::H2c => "h2c",
+            };
+            let host = if url.host.contains(':') { format!("[{}]", url.host) } else { url.host.clone() };
+            format!("{scheme}://{host}:{}{}", url.port, url.base)
+        }
+    };
+    match &aside.auth {
+        Some(auth) => format!("{to}, {}", super::credential(auth)),
+        None => to,
+    }
+}
