@@ -391,6 +391,29 @@ pub(crate) static FALLBACK: Table = table(
         ),
         field("auth", Kind::Table(&AUTH), Means("none"), "The credential for `to`, which never gets the route's own."),
         field("respond", Kind::Table(&RESPOND), Means("none"), "Answers at once."),
+        field(
+            "stale",
+            Kind::Table(&STALE),
+            Means("none"),
+            "Answers a GET with the last good answer, if there is one that may be kept (RFC 9111, RFC 5861).",
+        ),
+    ]],
+);
+
+pub(crate) static STALE: Table = table(
+    "stale",
+    "Keeps answers for a time when there are none; every request is still sent on first.",
+    Some("max_stale"),
+    &[&[
+        field(
+            "max_stale",
+            Duration(1),
+            Required,
+            "After it stopped being fresh; the origin's `stale-if-error` shortens it.",
+        ),
+        field("max_entries", Int(1, 100_000), Is("1000"), "Answers kept; the least recently used go first."),
+        field("max_size", Size(1 << 10, 1 << 30), Is("16MiB"), "All of them together."),
+        field("max_body", Size(0, 1 << 30), Is("1MiB"), "The body of one; larger ones are not kept."),
     ]],
 );
 

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use config::model::{AsideTo, FallbackWith, On};
+use std::time::Duration;
+
+use config::model::{AsideTo, FallbackWith, On, Stale};
 use config::{Diagnostic, Format};
 
 const ROUTE: &str = "routes:\n  - match: a.com\n    to: https://a.com\n    ";
@@ -25,20 +27,22 @@ fn a_fallback_is_read_in_all_its_forms() {
     let text = format!(
         "upstreams: [{{ name: eu, endpoints: https://eu.com }}]\n{ROUTE}fallback:\n      - {{ on: [reset, 5xx], to: upstream:eu }}\n      \
          - {{ on: 404, to: 'https://b.com:8443/v1', auth: {{ bearer: {{ env: T }} }} }}\n      \
-         - {{ on: deadline, respond: 204 }}\n"
+         - {{ on: deadline, respond: 204 }}\n      - {{ on: dns, stale: 5m }}\n"
     );
 
     let loaded = config::parse(&text, "attache.yaml", Format::Yaml).unwrap();
 
     assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
     let policy = &loaded.model.routes[0].policy;
-    let [first, second, third] = policy.fallback.as_slice() else { panic!("{policy:?}") };
+    let [first, second, third, fourth] = policy.fallback.as_slice() else { panic!("{policy:?}") };
     assert_eq!(first.on, [On::Reason("reset"), On::Statuses(500, 599)]);
     let FallbackWith::Upstream(aside) = &first.with else { panic!("{first:?}") };
     assert_eq!((&aside.to, &aside.auth), (&AsideTo::Upstream("eu".into()), &None));
     let FallbackWith::Upstream(aside) = &second.with else { panic!("{second:?}") };
     assert!(matches!(&aside.to, AsideTo::Url(url) if url.port == 8443 && url.base == "/v1") && aside.auth.is_some());
     assert!(matches!(&third.with, FallbackWith::Respond { status: 204, .. }));
+    let kept = Stale { max_stale: Duration::from_secs(300), max_entries: 1000, max_size: 16 << 20, max_body: 1 << 20 };
+    assert_eq!((&fourth.with, policy.stale()), (&FallbackWith::Stale(kept), Some(kept)));
     assert_eq!((policy.asides().count(), policy.auths().count()), (2, 1));
 }
 
@@ -64,6 +68,15 @@ fn what_is_wrong_with_a_fallback_is_said_with_the_next_step() {
             "plaintext-auth",
             "use `https://`",
         ),
+        ("fallback: [{ on: 5xx, stale: 1h, respond: 200 }]", "exclusive-keys", "keep one"),
+        ("fallback: [{ on: 5xx, stale: { max_stale: 1h, max_size: 1KiB } }]", "out-of-range", "raise `max_size`"),
+        (
+            "fallback: [{ on: 5xx, stale: 1h }, { on: dns, stale: 2h }]",
+            "exclusive-keys",
+            "write all of its `on` in one rule",
+        ),
+        ("fallback: [{ on: 5xx, stale: 1 }]", "bad-value", "write a duration"),
+        ("fallback: [{ on: 5xx, stale: { max_age: 1h } }]", "unknown-key", "did you mean `max_stale`?"),
         ("fallback: [{ on: 5xx, respnd: 200 }]", "unknown-key", "did you mean `respond`?"),
     ] {
         let said = said(rest);

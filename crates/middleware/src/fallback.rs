@@ -1,4 +1,5 @@
-//! What answers when the route's own upstream does not, or not well: another upstream, or a fixed answer.
+//! What answers when the route's own upstream does not, or not well: another upstream, a fixed answer, or one that was
+//! kept (RFC 5861 section 4).
 //!
 //! The rules are asked in their order, each by the outcome as it is by then: the first that applies and can answer
 //! does. Another upstream gets the request only if that is safe by the rules of retries: nothing of it was sent, or
@@ -8,9 +9,16 @@
 //! Above the retries and the limits: what they refuse has a fallback too, and a request is tried there once only.
 //! Tunnels and upgrades pass: there is nothing to answer them with.
 //!
-//! Cost: a box; with another upstream among the rules a copy of the head, and the body's bytes up to the cap.
+//! Nothing that is kept is given out while the upstream answers: this is no cache, and every request is sent on first.
+//!
+//! Cost: a box; with another upstream among the rules a copy of the head, and the body's bytes up to the cap; where
+//! answers are kept, a copy of the heads, and of the body while it passes.
 
+mod capture;
 mod kept;
+mod stale;
+mod store;
+mod terms;
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -24,6 +32,8 @@ use http::{Method, Request, Response};
 use tower::Layer;
 
 use self::kept::Kept;
+pub use self::stale::Stale;
+pub use self::store::{Bounds, Store};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
@@ -58,11 +68,15 @@ pub struct On {
 }
 
 impl On {
+    fn is_status(&self, status: u16) -> bool {
+        self.statuses.iter().any(|range| range.contains(&status))
+    }
+
     fn cause(&self, outcome: &Outcome) -> Option<Result<u16, ErrorKind>> {
         match outcome {
             Ok(response) => {
                 let status = response.status().as_u16();
-                self.statuses.iter().any(|range| range.contains(&status)).then_some(Ok(status))
+                self.is_status(status).then_some(Ok(status))
             }
             Err(error) => self.kinds.contains(&error.kind).then_some(Err(error.kind)),
         }
@@ -76,6 +90,8 @@ pub enum With {
     Upstream(ArcService),
     /// Whatever this answers, without having read the request's body.
     Respond(ArcService),
+    /// One that was kept.
+    Stale(Stale),
 }
 
 /// Answers by `params` what the layers below do not.
@@ -98,7 +114,12 @@ impl Fallback {
         let exchange = Arc::clone(exchange);
         let sends = self.params.rules.iter().any(|rule| matches!(rule.with, With::Upstream(_)));
         let kept = sends.then(|| Kept::of(&mut request, self.params.body_limit));
-        let run = Run { params: Arc::clone(&self.params), exchange, kept };
+        let stale = self.params.rules.iter().find_map(|rule| match &rule.with {
+            With::Stale(stale) => Some(stale),
+            _ => None,
+        });
+        let asked = stale.map(|stale| stale.ask(&request));
+        let run = Run { params: Arc::clone(&self.params), exchange, kept, asked };
         ResponseFuture::new(run.run(self.inner.call(request)))
     }
 }
@@ -111,11 +132,19 @@ struct Run {
     exchange: Arc<Exchange>,
     /// To send it elsewhere.
     kept: Option<Kept>,
+    /// To find what was kept, and to keep what comes.
+    asked: Option<stale::Asked>,
 }
 
 impl Run {
     async fn run(self, first: ResponseFuture) -> Outcome {
         let mut outcome = first.await;
+        if let (Ok(response), Some(asked)) = (&mut outcome, &self.asked)
+            && !self.params.rules.iter().any(|rule| rule.on.is_status(response.status().as_u16()))
+        {
+            asked.answered(response);
+            return outcome;
+        }
         let attempts = self.exchange.with_attempts(|attempts| u16::try_from(attempts.len()).unwrap_or(u16::MAX));
         for rule in &self.params.rules {
             let Some(cause) = rule.on.cause(&outcome) else { continue };
@@ -125,6 +154,10 @@ impl Run {
                     bare.method_mut().clone_from(&self.exchange.head.method);
                     let response = service.call(bare).await?;
                     return Ok(self.marked(response, Record { by: By::Respond, cause, attempts }));
+                }
+                With::Stale(_) => {
+                    let Some(response) = self.asked.as_ref().and_then(stale::Asked::find) else { continue };
+                    return Ok(self.marked(response, Record { by: By::Stale, cause, attempts }));
                 }
                 With::Upstream(service) => {
                     let Some(request) = self.again(&outcome) else { continue };

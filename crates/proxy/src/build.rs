@@ -10,6 +10,7 @@ use exchange::headers::Via;
 use exchange::{Authority, Host};
 use http::{HeaderName, header, uri};
 use middleware::concurrency::Scope;
+use middleware::fallback::Store;
 use middleware::pacing::Paces;
 use middleware::rate_limit::Meters;
 use policy::outlier;
@@ -70,6 +71,7 @@ pub fn snapshot(model: Model, generation: u64, ground: &Ground<'_>) -> Result<Sn
                 paces: paces(DEFAULT, &model.default.policy, ground.state),
                 meters: meters(DEFAULT, &model.default.policy, ground.state),
                 prefix: None,
+                stale: None,
                 asides: Vec::new(),
             },
             fronts,
@@ -114,6 +116,7 @@ fn plan(model: &Model, route: &model::Route, state: &State) -> Result<Plan, Stri
         asides: route.policy.asides().map(|aside| beside(model, route, aside, state)).collect::<Result<_, _>>()?,
         places: places(&route.name, &route.policy, route.action == Action::Same, state),
         paces: paces(&route.name, &route.policy, state),
+        stale: stale(route, state),
         meters: meters(&route.name, &route.policy, state),
         end: end(model, route, state)?,
         prefix: match &route.matcher.path {
@@ -130,6 +133,14 @@ fn places(route: &str, policy: &Policy, by_host: bool, state: &State) -> Option<
 
 fn meters(route: &str, policy: &Policy, state: &State) -> Option<Arc<Meters>> {
     policy.limit.rate.as_ref().map(|_| state.meters(route))
+}
+
+/// An answer stays with the route, its targets, and all that a request is given on its way there.
+fn stale(route: &model::Route, state: &State) -> Option<Arc<Store>> {
+    let model::Route { name, action, policy, .. } = route;
+    policy.stale()?;
+    let Policy { rewrite, auth, headers, tls, .. } = policy;
+    Some(state.stale(format!("{name} {action:?} {rewrite:?} {auth:?} {headers:?} {tls:?}")))
 }
 
 fn paces(route: &str, policy: &Policy, state: &State) -> Option<Arc<Paces>> {

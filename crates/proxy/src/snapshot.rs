@@ -10,6 +10,7 @@ use http::HeaderName;
 use http::uri;
 use middleware::concurrency::Scope;
 use middleware::credentials::Secret;
+use middleware::fallback::Store;
 use middleware::pacing::Paces;
 use middleware::rate_limit::Meters;
 use policy::budget::Budget;
@@ -68,6 +69,8 @@ pub struct Plan {
     pub paces: Option<Arc<Paces>>,
     /// The prefix that `rewrite: prefix` replaces.
     pub prefix: Option<String>,
+    /// What was kept of its answers, if any is.
+    pub stale: Option<Arc<Store>>,
     /// The targets beside its own, in the order of `Policy::asides`.
     pub asides: Vec<Aside>,
 }

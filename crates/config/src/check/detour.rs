@@ -2,19 +2,28 @@
 
 use super::Check;
 use crate::fields::Fields;
-use crate::keys::{AUTH, FALLBACK, RESPOND};
-use crate::model::{Action, Aside, AsideTo, Fallback, FallbackWith, On, Scheme, Upstream};
+use crate::keys::{AUTH, FALLBACK, RESPOND, STALE};
+use crate::model::{Action, Aside, AsideTo, Fallback, FallbackWith, On, Scheme, Stale, Upstream};
 use crate::table::nearest;
 use crate::values::{self, To};
 
 impl Check<'_> {
     pub(super) fn fallbacks(&mut self, route: &Fields<'_>, upstreams: &[Upstream]) -> Vec<Fallback> {
         let items = route.list("fallback").iter().map(|item| Fields::of(item, &FALLBACK));
+        if let Some(second) = items.clone().filter(|fields| fields.written("stale")).nth(1) {
+            let help = "write all of its `on` in one rule";
+            self.report.error(
+                "exclusive-keys",
+                second.key("stale"),
+                "a second `stale`: a route keeps answers once",
+                help,
+            );
+        }
         items.filter_map(|fields| self.fallback(&fields, upstreams)).collect()
     }
 
     fn fallback(&mut self, fields: &Fields<'_>, upstreams: &[Upstream]) -> Option<Fallback> {
-        self.one_of(fields, &["to", "respond"]);
+        self.one_of(fields, &["to", "respond", "stale"]);
         let on = fields.all("on", values::on);
         if on.is_empty() && fields.list("on").is_empty() && fields.node("on").is_some() {
             let help = "write what it stands in for: `on: [connect_refused, 5xx]`";
@@ -36,7 +45,19 @@ impl Check<'_> {
             };
             return Some(Fallback { on, with });
         }
+        if let Some(stale) = fields.table("stale", &STALE) {
+            return Some(Fallback { on, with: FallbackWith::Stale(self.stale(&stale)) });
+        }
         Some(Fallback { on, with: FallbackWith::Upstream(self.aside(fields, upstreams)?) })
+    }
+
+    fn stale(&mut self, fields: &Fields<'_>) -> Stale {
+        let (max_size, max_body) = (fields.size("max_size"), fields.size("max_body"));
+        if max_body > max_size {
+            let help = "raise `max_size`, or lower `max_body`";
+            self.report.error("out-of-range", fields.place("max_body"), "`max_body` is above `max_size`", help);
+        }
+        Stale { max_stale: fields.duration("max_stale"), max_entries: fields.int("max_entries"), max_size, max_body }
     }
 
     /// `to` and `auth` of a target beside the route's own.

@@ -23,7 +23,25 @@ pub enum On {
 #[derive(Clone, Debug, PartialEq)]
 pub enum FallbackWith {
     Upstream(Aside),
-    Respond { status: u16, headers: Vec<(String, String)>, body: String },
+    Respond {
+        status: u16,
+        headers: Vec<(String, String)>,
+        body: String,
+    },
+    /// At most one of a route's.
+    Stale(Stale),
+}
+
+/// Answers that are kept for a time when there are none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stale {
+    /// After an answer has stopped being fresh.
+    pub max_stale: Duration,
+    pub max_entries: usize,
+    /// Bytes of all of them.
+    pub max_size: usize,
+    /// Bytes of the body of one.
+    pub max_body: usize,
 }
 
 /// A target beside the route's own; it never gets the route's credential.
@@ -54,7 +72,15 @@ impl Policy {
     pub fn asides(&self) -> impl Iterator<Item = &Aside> {
         self.fallback.iter().filter_map(|fallback| match &fallback.with {
             FallbackWith::Upstream(aside) => Some(aside),
-            FallbackWith::Respond { .. } => None,
+            FallbackWith::Respond { .. } | FallbackWith::Stale(_) => None,
+        })
+    }
+
+    /// How answers are kept, if they are.
+    pub fn stale(&self) -> Option<Stale> {
+        self.fallback.iter().find_map(|fallback| match fallback.with {
+            FallbackWith::Stale(stale) => Some(stale),
+            _ => None,
         })
     }
 

@@ -16,6 +16,9 @@ fn fallback(from: &model::Fallback) -> String {
     let with = match &from.with {
         FallbackWith::Upstream(aside) => format!("{}, if it is safe to send it there", beside(aside)),
         FallbackWith::Respond { status, .. } => format!("answered here: {status}"),
+        FallbackWith::Stale(stale) => {
+            format!("for a GET the last good answer, up to {} after it was fresh", super::shown(stale.max_stale))
+        }
     };
     format!("on {}: {with}", on.collect::<Vec<_>>().join(" "))
 }

@@ -23,6 +23,11 @@ pub fn fallback(plan: &Plan, service: impl Fn(&Aside) -> ArcService) -> Option<f
             FallbackWith::Respond { status, headers, body } => {
                 fallback::With::Respond(respond::service(super::respond(*status, headers, body)))
             }
+            FallbackWith::Stale(stale) => fallback::With::Stale(fallback::Stale {
+                store: plan.stale.clone()?,
+                bounds: fallback::Bounds { entries: stale.max_entries, bytes: stale.max_size, body: stale.max_body },
+                max_stale: stale.max_stale,
+            }),
         };
         Some(fallback::Rule { on: on(&rule.on), with })
     });
