@@ -271,7 +271,7 @@ pub(crate) static BALANCE: Table = table(
     )]],
 );
 
-static POLICY: [Field; 12] = [
+static POLICY: [Field; 13] = [
     field("rewrite", Kind::Table(&REWRITE), Is("{}"), "Changes to the target on its way out."),
     field("retry", OrFalse(&RETRY_KIND), Is("{}"), "Repeats what is safe to repeat."),
     field("breaker", OrFalse(&BREAKER_KIND), Is("{}"), "Stops calling what keeps failing."),
@@ -280,6 +280,7 @@ static POLICY: [Field; 12] = [
     field("auth", Kind::Table(&AUTH), Means("none"), "The credential that is sent to the upstream."),
     field("browser_origins", OneOrMany(&ORIGIN_KIND), Is("[]"), "Web pages that may use a route with `auth`."),
     field("headers", Kind::Table(&HEADERS), Is("{}"), "Header changes, both ways."),
+    field("fault", Kind::Table(&FAULT), Means("off"), "Breaks a share of the requests on purpose."),
     field("compress", Kind::Table(&COMPRESS), Means("off"), "Compresses responses for clients that accept it."),
     field(
         "decompress",
@@ -415,6 +416,51 @@ pub(crate) static STALE: Table = table(
         field("max_size", Size(1 << 10, 1 << 30), Is("16MiB"), "All of them together."),
         field("max_body", Size(0, 1 << 30), Is("1MiB"), "The body of one; larger ones are not kept."),
     ]],
+);
+
+pub(crate) static FAULT: Table = table(
+    "fault",
+    "Breaks requests on purpose, to see what clients make of it.",
+    None,
+    &[&[
+        field("delay", Kind::Table(&DELAY), Means("none"), "Waits before it goes on, within the deadline."),
+        field("abort", Kind::Table(&ABORT), Means("none"), "Answers instead of the upstream."),
+        field("reset", Kind::Table(&RESET), Means("none"), "Resets the client's connection, or its stream of HTTP/2."),
+        field(
+            "headers",
+            Map(&HEADER, &VALUE_MATCH_KIND),
+            Is("{}"),
+            "Only requests with these: exact, * for present, ~regex.",
+        ),
+    ]],
+);
+
+pub(crate) static DELAY: Table = table(
+    "delay",
+    "Waits before a request goes on.",
+    Some("time"),
+    &[&[
+        field("time", Duration(1), Required, "How long; 10 minutes at most."),
+        field("share", Share, Is("100%"), "Of the requests."),
+    ]],
+);
+
+pub(crate) static ABORT: Table = table(
+    "abort",
+    "Answers instead of the upstream.",
+    Some("status"),
+    &[&[
+        field("status", Int(200, 599), Means("503"), "The status."),
+        field("grpc", Kind::Form(&GRPC), Means("unavailable"), "The status for clients that speak gRPC."),
+        field("share", Share, Is("100%"), "Of the requests."),
+    ]],
+);
+
+pub(crate) static RESET: Table = table(
+    "reset",
+    "Resets the client's connection, or its stream of HTTP/2.",
+    Some("share"),
+    &[&[field("share", Share, Required, "Of the requests.")]],
 );
 
 pub(crate) static REWRITE: Table = table(

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use config::model::{AsideTo, FallbackWith, On, Stale};
+use config::model::{Abort, AsideTo, FallbackWith, On, Stale};
 use config::{Diagnostic, Format};
 
 const ROUTE: &str = "routes:\n  - match: a.com\n    to: https://a.com\n    ";
@@ -108,4 +108,46 @@ fn no_secret_of_a_fallback_is_ever_shown() {
             assert!(!found.to_string().contains("hunter2"), "{auth}: {found}");
         }
     }
+}
+
+#[test]
+fn a_fault_is_read_in_all_its_forms() {
+    let fault = |text: &str| {
+        let loaded = config::parse(&format!("{ROUTE}fault: {text}\n"), "attache.yaml", Format::Yaml).unwrap();
+        assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+        loaded.model.routes[0].policy.fault.clone().unwrap()
+    };
+
+    let short = fault("{ delay: 200ms, abort: 503, reset: 1% }");
+    assert_eq!((short.delay, short.reset), (Some((Duration::from_millis(200), 1.0)), Some(0.01)));
+    assert_eq!(short.abort, Some(Abort { status: Some(503), grpc: None, share: 1.0 }));
+    let long =
+        fault("{ delay: { time: 10m, share: 5% }, abort: { grpc: internal, share: 2% }, headers: { x-a: '~b+' } }");
+    assert_eq!((long.delay, long.reset), (Some((Duration::from_secs(600), 0.05)), None));
+    assert_eq!(long.abort, Some(Abort { status: None, grpc: Some(13), share: 0.02 }));
+    assert_eq!(long.headers.len(), 1);
+}
+
+#[test]
+fn what_is_wrong_with_a_fault_is_said_with_the_next_step() {
+    for (rest, id, help) in [
+        ("fault: {}", "missing-key", "add `delay`, `abort` or `reset`"),
+        ("fault: { delay: { share: 5% } }", "missing-key", ""),
+        ("fault: { delay: 601s }", "out-of-range", "write a shorter `time`"),
+        ("fault: { abort: { share: 5% } }", "missing-key", "write one of them, or both"),
+        ("fault: { abort: 99 }", "out-of-range", "write"),
+        ("fault: { abort: { grpc: unavailble } }", "bad-value", ""),
+        ("fault: { reset: 101% }", "bad-value", ""),
+        ("fault: { reset: 5 }", "bad-value", ""),
+        ("fault: { dealy: 1s }", "unknown-key", "did you mean `delay`?"),
+        ("fault: { delay: 1s, headers: { x-a: '~(' } }", "bad-value", ""),
+    ] {
+        let said = said(rest);
+        assert!(
+            said.iter().any(|(one, line, text)| (*one, *line) == (id, 4) && text.starts_with(help)),
+            "{rest}: {said:?}"
+        );
+    }
+    let misplaced = found("routes:\n  - match: a.com\n    respond: 204\n    fault: { delay: 1s }\n");
+    assert_eq!(misplaced.iter().map(|one| one.id).collect::<Vec<_>>(), ["misplaced-key"]);
 }

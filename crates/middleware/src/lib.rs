@@ -9,6 +9,7 @@ pub mod credentials;
 pub mod deadline;
 pub mod decompress;
 pub mod fallback;
+pub mod fault;
 pub mod headers;
 pub mod observe;
 pub mod pacing;

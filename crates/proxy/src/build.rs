@@ -19,7 +19,7 @@ use upstream::endpoint::{Key, Protocol};
 
 use crate::listener::tls::{Front, Part};
 use crate::params;
-use crate::route::Table;
+use crate::route::{Fields, Table};
 use crate::snapshot::{Aside, Credential, End, Group, Plan, Snapshot, Target};
 use crate::state::{SecretForm, SecretKey, State};
 use crate::wrong::Wrong;
@@ -55,8 +55,9 @@ pub fn snapshot(model: Model, generation: u64, ground: &Ground<'_>) -> Result<Sn
     let default =
         tls(&model.default.policy, ground.state).map_err(|error| wrong.push(format!("default: {error}").into()));
     let via = Via::new(ground.pseudonym);
-    match (table, default, via) {
-        (Ok(table), Ok(tls), Ok(via)) if wrong.is_empty() => Ok(Snapshot {
+    let faulty = faulty(&model.default.policy).map_err(|error| wrong.push(format!("default: {error}").into()));
+    match (table, default, via, faulty) {
+        (Ok(table), Ok(tls), Ok(via), Ok(faulty)) if wrong.is_empty() => Ok(Snapshot {
             generation,
             groups: groups(&model, &routes),
             table,
@@ -71,6 +72,7 @@ pub fn snapshot(model: Model, generation: u64, ground: &Ground<'_>) -> Result<Sn
                 paces: paces(DEFAULT, &model.default.policy, ground.state),
                 meters: meters(DEFAULT, &model.default.policy, ground.state),
                 prefix: None,
+                faulty,
                 stale: None,
                 asides: Vec::new(),
             },
@@ -116,6 +118,7 @@ fn plan(model: &Model, route: &model::Route, state: &State) -> Result<Plan, Stri
         asides: route.policy.asides().map(|aside| beside(model, route, aside, state)).collect::<Result<_, _>>()?,
         places: places(&route.name, &route.policy, route.action == Action::Same, state),
         paces: paces(&route.name, &route.policy, state),
+        faulty: faulty(&route.policy)?,
         stale: stale(route, state),
         meters: meters(&route.name, &route.policy, state),
         end: end(model, route, state)?,
@@ -133,6 +136,12 @@ fn places(route: &str, policy: &Policy, by_host: bool, state: &State) -> Option<
 
 fn meters(route: &str, policy: &Policy, state: &State) -> Option<Arc<Meters>> {
     policy.limit.rate.as_ref().map(|_| state.meters(route))
+}
+
+/// Which requests a fault is meant for.
+fn faulty(policy: &Policy) -> Result<Option<Arc<Fields>>, String> {
+    let fields = policy.fault.as_ref().map(|fault| fault.headers.as_slice()).filter(|headers| !headers.is_empty());
+    fields.map(|fields| Fields::new(fields).map(Arc::new)).transpose().map_err(|error| format!("fault: {error}"))
 }
 
 /// An answer stays with the route, its targets, and all that a request is given on its way there.

@@ -75,6 +75,7 @@ pub fn explain(model: &Model, method: &str, url: &str, headers: &[(String, Strin
         }
     };
     let mut explanation = of_plan(plan, request, "http (absolute-form)");
+    explanation.notes.extend(plan.policy.fault.as_ref().map(detours::fault));
     if let Some(model::Action::Upstream(name)) = origin.as_ref().and_then(|_| action(site, plan))
         && let Some(upstream) = site.snapshot().model.upstreams.iter().find(|upstream| upstream.name == *name)
     {

@@ -21,7 +21,7 @@ use upstream::health::Check;
 use upstream::set::Rules;
 
 use crate::listener::tls::Front;
-use crate::route::Table;
+use crate::route::{Fields, Table};
 
 /// A numbered configuration, ready to be instantiated by each worker, infallibly.
 pub struct Snapshot {
@@ -69,6 +69,8 @@ pub struct Plan {
     pub paces: Option<Arc<Paces>>,
     /// The prefix that `rewrite: prefix` replaces.
     pub prefix: Option<String>,
+    /// Which requests a fault is meant for; `None`: all.
+    pub faulty: Option<Arc<Fields>>,
     /// What was kept of its answers, if any is.
     pub stale: Option<Arc<Store>>,
     /// The targets beside its own, in the order of `Policy::asides`.

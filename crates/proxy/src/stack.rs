@@ -6,8 +6,8 @@ use std::time::Duration;
 use exchange::{ArcService, Authority, Exchange, Load, Random};
 use middleware::observe::Watch;
 use middleware::{
-    browser, compress, concurrency, credentials, deadline, decompress, fallback, headers, pacing, rate_limit, redirect,
-    respond, retry, target,
+    browser, compress, concurrency, credentials, deadline, decompress, fallback, fault, headers, pacing, rate_limit,
+    redirect, respond, retry, target,
 };
 use telemetry::Observer;
 use tower::Layer;
@@ -55,6 +55,7 @@ pub fn build(plan: &Plan, snapshot: &Snapshot, worker: &Arc<Worker>) -> Stack {
         "fallback", // who answers when nothing below does, or not well
         params::fallback(plan, |aside| beside(aside, plan, snapshot, worker)).map(fallback::layer),
     );
+    let fault = route.push("fault", params::fault(plan).map(|params| fault::layer(params, random.clone()))); // broken on purpose; off by default
     let concurrency =
         route.push("concurrency", params::concurrency(plan).map(|(params, scope)| concurrency::layer(params, scope))); // a place, or a bounded wait for one
     let compress = route.push("compress", params::compress(policy).map(compress::layer)); // towards the client, as it accepts
@@ -96,7 +97,7 @@ pub fn build(plan: &Plan, snapshot: &Snapshot, worker: &Arc<Worker>) -> Stack {
             )
         }
     };
-    let service = [deadline, browser, rate, fallback, concurrency, compress, decompress, retry]
+    let service = [deadline, browser, rate, fallback, fault, concurrency, compress, decompress, retry]
         .into_iter()
         .rev()
         .flatten()

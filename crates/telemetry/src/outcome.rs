@@ -9,6 +9,8 @@ use exchange::{Attempt, ErrorKind, Exchange};
 pub(crate) fn status(exchange: &Exchange) -> u16 {
     match (exchange.reason(), exchange.status()) {
         (Some(ErrorKind::ClientGone), _) => 499,
+        // Reset on purpose, without an answer.
+        (Some(ErrorKind::Fault), 0) => 0,
         (Some(kind), 0) => kind.status(exchange.head.door).as_u16(),
         (_, status) => status,
     }

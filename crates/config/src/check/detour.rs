@@ -1,11 +1,16 @@
-//! What a route does beside sending a request to its upstream: fallbacks.
+//! What a route does beside sending a request to its upstream: fallbacks, faults.
+
+use std::time::Duration;
 
 use super::Check;
 use crate::fields::Fields;
-use crate::keys::{AUTH, FALLBACK, RESPOND, STALE};
-use crate::model::{Action, Aside, AsideTo, Fallback, FallbackWith, On, Scheme, Stale, Upstream};
+use crate::keys::{ABORT, AUTH, DELAY, FALLBACK, RESET, RESPOND, STALE};
+use crate::model::{Abort, Action, Aside, AsideTo, Fallback, FallbackWith, Fault, On, Scheme, Stale, Upstream};
 use crate::table::nearest;
 use crate::values::{self, To};
+
+/// Of an injected wait.
+const MOST_DELAY: Duration = Duration::from_secs(600);
 
 impl Check<'_> {
     pub(super) fn fallbacks(&mut self, route: &Fields<'_>, upstreams: &[Upstream]) -> Vec<Fallback> {
@@ -58,6 +63,33 @@ impl Check<'_> {
             self.report.error("out-of-range", fields.place("max_body"), "`max_body` is above `max_size`", help);
         }
         Stale { max_stale: fields.duration("max_stale"), max_entries: fields.int("max_entries"), max_size, max_body }
+    }
+
+    pub(super) fn fault(&mut self, fields: &Fields<'_>) -> Fault {
+        if !["delay", "abort", "reset"].iter().any(|key| fields.written(key)) {
+            let message = "a fault that breaks nothing";
+            self.report.error("missing-key", fields.at, message, "add `delay`, `abort` or `reset`");
+        }
+        let delay = fields.table("delay", &DELAY);
+        if let Some(delay) = delay.filter(|delay| delay.duration("time") > MOST_DELAY) {
+            let message = format!("nobody waits longer than {} s for a fault", MOST_DELAY.as_secs());
+            self.report.error("out-of-range", delay.place("time"), message, "write a shorter `time`");
+        }
+        let abort = fields.table("abort", &ABORT);
+        if let Some(abort) = abort.filter(|abort| !abort.written("status") && !abort.written("grpc")) {
+            self.report.error("missing-key", abort.at, "neither `status` nor `grpc`", "write one of them, or both");
+        }
+        let status = |abort: &Fields<'_>| abort.maybe_int("status").and_then(|status| u16::try_from(status).ok());
+        Fault {
+            delay: delay.map(|delay| (delay.duration("time"), delay.share("share"))),
+            abort: abort.map(|abort| Abort {
+                status: status(&abort),
+                grpc: abort.parse("grpc", values::grpc),
+                share: abort.share("share"),
+            }),
+            reset: fields.table("reset", &RESET).map(|reset| reset.share("share")),
+            headers: fields.pairs("headers", values::header_name, values::value_match),
+        }
     }
 
     /// `to` and `auth` of a target beside the route's own.

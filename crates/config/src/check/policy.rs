@@ -7,8 +7,8 @@ use crate::diag::Report;
 use crate::effective::carries_secret;
 use crate::fields::Fields;
 use crate::keys::{
-    AUTH, BALANCE, BASIC, BREAKER, BUDGET, COMPRESS, DECOMPRESS, DEFAULT, DEFAULT_KIND, DEFAULT_TIMEOUT, EDIT, HEADERS,
-    LIMIT, QUEUE, RETRY, REWRITE, ROUTE, ROUTE_KIND, SECRET, SECRET_HEADER, SLOW, TIMEOUT, TLS,
+    AUTH, BALANCE, BASIC, BREAKER, BUDGET, COMPRESS, DECOMPRESS, DEFAULT, DEFAULT_KIND, DEFAULT_TIMEOUT, EDIT, FAULT,
+    HEADERS, LIMIT, QUEUE, RETRY, REWRITE, ROUTE, ROUTE_KIND, SECRET, SECRET_HEADER, SLOW, TIMEOUT, TLS,
 };
 use crate::model::{
     Algorithms, Auth, Balance, Breaker, Budget, Compress, Conditions, Decompress, HeaderEdit, Headers, Limit, Policy,
@@ -29,6 +29,7 @@ pub(super) const KEYS: &[&str] = &[
     "auth",
     "browser_origins",
     "headers",
+    "fault",
     "fallback",
     "compress",
     "decompress",
@@ -76,6 +77,7 @@ impl Check<'_> {
             headers: self.headers(&fields.section("headers", &HEADERS)),
             compress: fields.table("compress", &COMPRESS).and_then(|compress| self.compress(&compress)),
             decompress: fields.table("decompress", &DECOMPRESS).and_then(|decompress| self.decompress(&decompress)),
+            fault: fields.table("fault", &FAULT).map(|fault| self.fault(&fault)),
             fallback: Vec::new(),
             tls: self.tls(&fields.section("tls", &TLS)),
             rewrite_location: fields.flag("rewrite_location"),

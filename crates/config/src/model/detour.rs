@@ -109,4 +109,26 @@ pub const REASONS: &[&str] = &[
     "deadline",
     "rate_limited",
     "credential",
+    "fault",
 ];
+
+/// Breaks requests on purpose.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fault {
+    /// A wait, and the share of the requests that get it.
+    pub delay: Option<(Duration, f64)>,
+    pub abort: Option<Abort>,
+    /// The share whose connection is reset.
+    pub reset: Option<f64>,
+    /// Only requests with these.
+    pub headers: Vec<(String, ValueMatch)>,
+}
+
+/// An answer instead of the upstream's.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Abort {
+    pub status: Option<u16>,
+    /// For clients that speak gRPC.
+    pub grpc: Option<u16>,
+    pub share: f64,
+}

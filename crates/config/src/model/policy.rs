@@ -21,6 +21,8 @@ pub struct Policy {
     pub compress: Option<Compress>,
     /// The same.
     pub decompress: Option<Decompress>,
+    /// `None`: nothing is broken on purpose.
+    pub fault: Option<Fault>,
     /// In the order in which they are asked; only of routes.
     pub fallback: Vec<Fallback>,
     pub tls: Tls,

@@ -41,3 +41,15 @@ fn beside(aside: &model::Aside) -> String {
         None => to,
     }
 }
+
+/// Nobody must overlook it.
+pub(super) fn fault(from: &model::Fault) -> String {
+    let percent = |share: f64| format!("{}%", share * 100.0);
+    let mut parts = Vec::new();
+    parts.extend(from.delay.map(|(delay, share)| format!("{} wait {}", percent(share), super::shown(delay))));
+    parts.extend(from.reset.map(|share| format!("{} are reset", percent(share))));
+    parts.extend(from.abort.map(|abort| format!("{} get {}", percent(abort.share), abort.status.unwrap_or(503))));
+    let only: Vec<_> = from.headers.iter().map(|(name, _)| name.as_str()).collect();
+    let only = if only.is_empty() { String::new() } else { format!(", of requests with {}", only.join(" and ")) };
+    format!("FAULTS ARE INJECTED ON PURPOSE: {}{only}", parts.join(", "))
+}

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use config::model::{FallbackWith, On};
+use exchange::error::Injected;
 use exchange::{ArcService, ErrorKind, Load};
-use http::Method;
-use middleware::{fallback, headers, respond, retry, target};
+use http::{HeaderMap, Method};
+use middleware::{fallback, fault, headers, respond, retry, target};
 
 use super::edit;
 use crate::snapshot::{Aside, End, Plan, Snapshot, Target};
@@ -39,6 +40,23 @@ pub fn fallback(plan: &Plan, service: impl Fn(&Aside) -> ArcService) -> Option<f
         rules: rules.collect(),
         methods: methods.map_or(usual.methods, Iterator::collect),
         body_limit: retry.map_or(usual.body_limit, |retry| retry.body_limit),
+    })
+}
+
+/// Only where it is asked for.
+pub fn fault(plan: &Plan) -> Option<fault::Params> {
+    let from = plan.policy.fault.as_ref()?;
+    if matches!(plan.end, End::Redirect { .. } | End::Respond { .. }) {
+        return None;
+    }
+    let answer =
+        |abort: config::model::Abort| (Injected::Answer { status: abort.status, grpc: abort.grpc }, abort.share);
+    let only = plan.faulty.clone();
+    Some(fault::Params {
+        delay: from.delay,
+        abort: from.abort.map(answer),
+        reset: from.reset,
+        only: only.map(|fields| Arc::new(move |headers: &HeaderMap| fields.hold(headers)) as fault::Only),
     })
 }
 

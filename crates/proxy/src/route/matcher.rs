@@ -10,8 +10,27 @@ pub struct Matcher {
     port: Option<u16>,
     path: Path,
     methods: Vec<Method>,
-    headers: Vec<(HeaderName, Value)>,
+    headers: Fields,
     query: Vec<(String, Value)>,
+}
+
+/// Compiled conditions on header fields.
+pub struct Fields(Vec<(HeaderName, Value)>);
+
+impl Fields {
+    /// Compiles checked ones; the error names the one that does not compile.
+    pub fn new(from: &[(String, ValueMatch)]) -> Result<Self, String> {
+        let field = |(name, value): &(String, ValueMatch)| {
+            let name = name.parse().map_err(|_| format!("`{name}` is not a header name"))?;
+            Ok((name, Value::new(value)?))
+        };
+        from.iter().map(field).collect::<Result<_, String>>().map(Self)
+    }
+
+    /// Whether all of them hold.
+    pub fn hold(&self, headers: &HeaderMap) -> bool {
+        self.0.iter().all(|(name, value)| value.holds_any(headers.get_all(name).iter().map(|v| v.as_bytes())))
+    }
 }
 
 enum Path {
@@ -41,14 +60,7 @@ impl Matcher {
             .iter()
             .map(|method| Method::from_bytes(method.as_bytes()).map_err(|_| format!("`{method}` is not a method")))
             .collect::<Result<_, _>>()?;
-        let headers = from
-            .headers
-            .iter()
-            .map(|(name, value)| {
-                let name = name.parse().map_err(|_| format!("`{name}` is not a header name"))?;
-                Ok((name, Value::new(value)?))
-            })
-            .collect::<Result<_, String>>()?;
+        let headers = Fields::new(&from.headers)?;
         let query = from
             .query
             .iter()
@@ -68,10 +80,7 @@ impl Matcher {
         (named || self.port.is_none_or(|wanted| wanted == port))
             && self.path.holds(head.path.path())
             && (self.methods.is_empty() || self.methods.contains(&head.method))
-            && self
-                .headers
-                .iter()
-                .all(|(name, value)| value.holds_any(headers.get_all(name).iter().map(|v| v.as_bytes())))
+            && self.headers.hold(headers)
             && self.query.iter().all(|(name, value)| value.holds_any(parameters(head.path.query(), name)))
     }
 }

@@ -1,6 +1,6 @@
 //! What is counted of requests that left their usual way.
 
-use exchange::detour::{By, Detour};
+use exchange::detour::{By, Detour, Fault};
 
 use super::cell::Count;
 use crate::labels;
@@ -9,17 +9,24 @@ use crate::labels;
 #[derive(Debug)]
 pub(super) struct Detours {
     fallbacks: [[Count; labels::RESULTS]; By::ALL.len()],
+    faults: [Count; Fault::ALL.len()],
 }
 
 impl Default for Detours {
     fn default() -> Self {
-        Self { fallbacks: std::array::from_fn(|_| std::array::from_fn(|_| Count::default())) }
+        Self {
+            fallbacks: std::array::from_fn(|_| std::array::from_fn(|_| Count::default())),
+            faults: Default::default(),
+        }
     }
 }
 
 impl Detours {
     /// Counts a finished exchange; returns the attempts that were not a fallback's.
     pub(super) fn finished(&self, detour: &Detour, tries: u64) -> u64 {
+        for fault in detour.faults() {
+            self.faults[place(fault)].add(1);
+        }
         let Some(fallback) = detour.fallback() else { return tries };
         self.fallbacks[fallback.by as usize - 1][labels::result(fallback.cause)].add(1);
         tries.min(u64::from(fallback.attempts))
@@ -34,10 +41,28 @@ impl Detours {
         }
     }
 
+    /// Calls `see` with what was injected, and how often.
+    pub(super) fn each_fault(&self, mut see: impl FnMut(&'static str, u64)) {
+        for (fault, count) in Fault::ALL.iter().zip(&self.faults).filter(|(_, count)| count.get() > 0) {
+            see(fault.label(), count.get());
+        }
+    }
+
     pub(super) fn absorb(&self, other: &Self) {
         for (sum, more) in self.fallbacks.iter().flatten().zip(other.fallbacks.iter().flatten()) {
             sum.absorb(more);
         }
+        for (sum, more) in self.faults.iter().zip(&other.faults) {
+            sum.absorb(more);
+        }
+    }
+}
+
+const fn place(fault: Fault) -> usize {
+    match fault {
+        Fault::Delay => 0,
+        Fault::Abort => 1,
+        Fault::Reset => 2,
     }
 }
 
@@ -53,12 +78,16 @@ mod tests {
         let (sum, part) = (Detours::default(), Detours::default());
         for (by, cause) in [(By::Stale, Err(ErrorKind::Reset)), (By::Upstream, Ok(503)), (By::Upstream, Ok(502))] {
             let detour = Detour::default();
+            detour.injected(Fault::Reset);
             detour.fell_back(Fallback { by, cause, attempts: 2 });
             assert_eq!(part.finished(&detour, 3), 2);
         }
 
         sum.absorb(&part);
 
+        let mut faults = Vec::new();
+        sum.each_fault(|kind, count| faults.push((kind, count)));
+        assert_eq!(faults, [("reset", 3)]);
         let mut seen = Vec::new();
         sum.each_fallback(|by, reason, count| seen.push((by, reason, count)));
         assert_eq!(seen, [("upstream", "5xx", 2), ("stale", "reset", 1)]);
