@@ -314,6 +314,7 @@ pub(crate) static ROUTE: Table = table(
             field("redirect", Kind::Table(&REDIRECT), Means("none"), "Answers with a redirect."),
             field("respond", Kind::Table(&RESPOND), Means("none"), "Answers at once."),
             field("timeout", Kind::Table(&TIMEOUT), Is("{}"), "How long things may take."),
+            field("mirror", Kind::Table(&MIRROR), Means("off"), "Copies a share of the requests to another upstream."),
             field("fallback", List(&FALLBACK_KIND), Is("[]"), "Who answers when the upstream does not, or not well."),
         ],
         &POLICY,
@@ -415,6 +416,20 @@ pub(crate) static STALE: Table = table(
         field("max_entries", Int(1, 100_000), Is("1000"), "Answers kept; the least recently used go first."),
         field("max_size", Size(1 << 10, 1 << 30), Is("16MiB"), "All of them together."),
         field("max_body", Size(0, 1 << 30), Is("1MiB"), "The body of one; larger ones are not kept."),
+    ]],
+);
+
+pub(crate) static MIRROR: Table = table(
+    "mirror",
+    "Copies requests to another upstream, whose answers nobody gets.",
+    Some("to"),
+    &[&[
+        field("to", Kind::Form(&TO), Required, "A URL or upstream:name."),
+        field("auth", Kind::Table(&AUTH), Means("none"), "The credential for `to`, which never gets the route's own."),
+        field("share", Share, Is("100%"), "Of the requests."),
+        field("body_limit", Size(0, 16 << 20), Is("64KiB"), "Requests with larger bodies are not copied."),
+        field("timeout", Duration(1), Is("5s"), "For a copy and its answer."),
+        field("concurrency", Int(1, 10_000), Is("64"), "Copies under way; what is more is not copied."),
     ]],
 );
 

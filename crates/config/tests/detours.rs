@@ -151,3 +151,32 @@ fn what_is_wrong_with_a_fault_is_said_with_the_next_step() {
     let misplaced = found("routes:\n  - match: a.com\n    respond: 204\n    fault: { delay: 1s }\n");
     assert_eq!(misplaced.iter().map(|one| one.id).collect::<Vec<_>>(), ["misplaced-key"]);
 }
+
+#[test]
+fn a_mirror_is_read_in_both_forms_and_counts_as_a_use_of_an_upstream() {
+    let mirror = |text: &str| {
+        let upstream =
+            if text.contains("upstream:") { "upstreams: [{ name: eu, endpoints: https://eu.com }]\n" } else { "" };
+        let text = format!("{upstream}{ROUTE}mirror: {text}\n");
+        let loaded = config::parse(&text, "attache.yaml", Format::Yaml).unwrap();
+        assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+        let policy = &loaded.model.routes[0].policy;
+        assert_eq!(policy.asides().count(), 1);
+        policy.mirror.clone().unwrap()
+    };
+
+    let short = mirror("https://b.com");
+    assert_eq!((short.share, short.body_limit, short.concurrency), (1.0, 64 << 10, 64));
+    assert_eq!((short.timeout, &short.to.auth), (Duration::from_secs(5), &None));
+    let long = mirror("{ to: upstream:eu, share: 5%, body_limit: 1KiB, timeout: 1s, concurrency: 2 }");
+    assert_eq!((&long.to.to, long.share, long.body_limit), (&AsideTo::Upstream("eu".into()), 0.05, 1024));
+    for (rest, id) in [
+        ("mirror: { share: 5% }", "missing-key"),
+        ("mirror: { to: upstream:eu }", "unknown-upstream"),
+        ("mirror: { to: 'http://b.com', auth: { bearer: { env: T } } }", "plaintext-auth"),
+        ("mirror: { to: 'https://b.com', concurrency: 0 }", "out-of-range"),
+        ("mirror: { to: 'https://b.com', retry: 3 }", "unknown-key"),
+    ] {
+        assert!(said(rest).iter().any(|(one, ..)| *one == id), "{rest}");
+    }
+}

@@ -11,6 +11,7 @@ pub mod decompress;
 pub mod fallback;
 pub mod fault;
 pub mod headers;
+pub mod mirror;
 pub mod observe;
 pub mod pacing;
 pub mod rate_limit;

@@ -40,6 +40,8 @@ pub struct Explanation {
     credential: String,
     /// Who answers when the target does not, or not well; in the order in which they are asked.
     fallback: Vec<String>,
+    /// Who gets copies; empty for nobody.
+    mirror: String,
 }
 
 /// Explains a request to `url`.
@@ -128,6 +130,7 @@ fn refused(request: String, door: &'static str, why: &str) -> Explanation {
         endpoints: String::new(),
         credential: "none".into(),
         fallback: Vec::new(),
+        mirror: String::new(),
     }
 }
 
@@ -166,6 +169,7 @@ fn of_plan(plan: &Plan, request: String, door: &'static str) -> Explanation {
         endpoints: String::new(),
         credential: policy.auth.as_ref().map_or_else(|| "none".into(), credential),
         fallback: detours::fallbacks(policy),
+        mirror: policy.mirror.as_ref().map(detours::mirror).unwrap_or_default(),
     }
 }
 
@@ -346,6 +350,7 @@ impl fmt::Display for Explanation {
             row("endpoints", &self.endpoints)?;
         }
         row("credential", &self.credential)?;
-        self.fallback.iter().try_for_each(|rule| row("fallback", rule))
+        self.fallback.iter().try_for_each(|rule| row("fallback", rule))?;
+        if self.mirror.is_empty() { Ok(()) } else { row("mirror", &self.mirror) }
     }
 }

@@ -18,7 +18,7 @@ use upstream::set::{Balance, HashOn, Rules};
 
 use upstream::upstream::host_budgets;
 
-pub use self::detour::{fallback, fault, headers_beside, target_beside};
+pub use self::detour::{fallback, fault, headers_beside, mirror, target_beside};
 use crate::snapshot::{End, Plan, Snapshot, Target};
 use crate::worker::Worker;
 

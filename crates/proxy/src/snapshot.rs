@@ -14,6 +14,7 @@ use middleware::fallback::Store;
 use middleware::pacing::Paces;
 use middleware::rate_limit::Meters;
 use policy::budget::Budget;
+use policy::inflight::Inflight;
 use policy::{breaker, outlier};
 use upstream::connect::Tls;
 use upstream::endpoint::Key;
@@ -69,6 +70,8 @@ pub struct Plan {
     pub paces: Option<Arc<Paces>>,
     /// The prefix that `rewrite: prefix` replaces.
     pub prefix: Option<String>,
+    /// The places of its copies, if it makes any.
+    pub mirrors: Option<Arc<Inflight>>,
     /// Which requests a fault is meant for; `None`: all.
     pub faulty: Option<Arc<Fields>>,
     /// What was kept of its answers, if any is.

@@ -6,8 +6,8 @@ use std::time::Duration;
 use exchange::{ArcService, Authority, Exchange, Load, Random};
 use middleware::observe::Watch;
 use middleware::{
-    browser, compress, concurrency, credentials, deadline, decompress, fallback, fault, headers, pacing, rate_limit,
-    redirect, respond, retry, target,
+    browser, compress, concurrency, credentials, deadline, decompress, fallback, fault, headers, mirror, pacing,
+    rate_limit, redirect, respond, retry, target,
 };
 use telemetry::Observer;
 use tower::Layer;
@@ -58,6 +58,11 @@ pub fn build(plan: &Plan, snapshot: &Snapshot, worker: &Arc<Worker>) -> Stack {
     let fault = route.push("fault", params::fault(plan).map(|params| fault::layer(params, random.clone()))); // broken on purpose; off by default
     let concurrency =
         route.push("concurrency", params::concurrency(plan).map(|(params, scope)| concurrency::layer(params, scope))); // a place, or a bounded wait for one
+    let mirror = route.push(
+        "mirror", // a copy for somebody else, of what is really sent
+        params::mirror(plan, worker, |aside| beside(aside, plan, snapshot, worker))
+            .map(|(params, state)| mirror::layer(params, state)),
+    );
     let compress = route.push("compress", params::compress(policy).map(compress::layer)); // towards the client, as it accepts
     let decompress = route.push("decompress", params::decompress(policy).map(decompress::layer)); // asked of the upstream for a client that did not
     let retry = route.push("retry", params::retry(plan, worker).map(|(params, state)| retry::layer(params, state))); // attempts, under a budget
@@ -97,7 +102,7 @@ pub fn build(plan: &Plan, snapshot: &Snapshot, worker: &Arc<Worker>) -> Stack {
             )
         }
     };
-    let service = [deadline, browser, rate, fallback, fault, concurrency, compress, decompress, retry]
+    let service = [deadline, browser, rate, fallback, fault, concurrency, mirror, compress, decompress, retry]
         .into_iter()
         .rev()
         .flatten()

@@ -9,6 +9,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use config::Model;
 use exchange::{Client, Io, clock};
+use middleware::mirror::Tasks;
 use pin_project_lite::pin_project;
 use telemetry::Observer;
 use telemetry::access_log::Writer;
@@ -82,6 +83,7 @@ pub struct Worker {
     stats: Arc<Shard>,
     log: Option<Arc<Writer>>,
     pulses: Pulses,
+    mirrors: Tasks,
     drain: Drain,
     connections: Arc<AtomicUsize>,
     site: ArcSwapOption<Site>,
@@ -106,6 +108,7 @@ impl Worker {
             stats,
             log,
             pulses: Pulses::default(),
+            mirrors: Tasks::default(),
             drain,
             connections,
             site: ArcSwapOption::empty(),
@@ -154,6 +157,11 @@ impl Worker {
         &self.pulses
     }
 
+    /// Its copies of requests.
+    pub fn mirrors(&self) -> &Tasks {
+        &self.mirrors
+    }
+
     /// The process's switch.
     pub fn drain(&self) -> Drain {
         self.drain.clone()
@@ -196,6 +204,8 @@ impl Worker {
                 }
                 _ = sweep.tick() => self.sweep(),
                 () = drain.reached(next) => {
+                    // Nobody waits for them.
+                    self.mirrors.end();
                     if drain.mode() == Mode::Stopping {
                         self.pulses.tell(Order::Stop);
                         return;

@@ -1,11 +1,11 @@
-//! What a route does beside sending a request to its upstream: fallbacks, faults.
+//! What a route does beside sending a request to its upstream: fallbacks, faults, mirrors.
 
 use std::time::Duration;
 
 use super::Check;
 use crate::fields::Fields;
 use crate::keys::{ABORT, AUTH, DELAY, FALLBACK, RESET, RESPOND, STALE};
-use crate::model::{Abort, Action, Aside, AsideTo, Fallback, FallbackWith, Fault, On, Scheme, Stale, Upstream};
+use crate::model::{Abort, Action, Aside, AsideTo, Fallback, FallbackWith, Fault, Mirror, On, Scheme, Stale, Upstream};
 use crate::table::nearest;
 use crate::values::{self, To};
 
@@ -63,6 +63,16 @@ impl Check<'_> {
             self.report.error("out-of-range", fields.place("max_body"), "`max_body` is above `max_size`", help);
         }
         Stale { max_stale: fields.duration("max_stale"), max_entries: fields.int("max_entries"), max_size, max_body }
+    }
+
+    pub(super) fn mirror(&mut self, fields: &Fields<'_>, upstreams: &[Upstream]) -> Option<Mirror> {
+        Some(Mirror {
+            to: self.aside(fields, upstreams)?,
+            share: fields.share("share"),
+            body_limit: fields.size("body_limit"),
+            timeout: fields.duration("timeout"),
+            concurrency: fields.int("concurrency"),
+        })
     }
 
     pub(super) fn fault(&mut self, fields: &Fields<'_>) -> Fault {

@@ -30,6 +30,7 @@ pub(super) const KEYS: &[&str] = &[
     "browser_origins",
     "headers",
     "fault",
+    "mirror",
     "fallback",
     "compress",
     "decompress",
@@ -79,6 +80,7 @@ impl Check<'_> {
             decompress: fields.table("decompress", &DECOMPRESS).and_then(|decompress| self.decompress(&decompress)),
             fault: fields.table("fault", &FAULT).map(|fault| self.fault(&fault)),
             fallback: Vec::new(),
+            mirror: None,
             tls: self.tls(&fields.section("tls", &TLS)),
             rewrite_location: fields.flag("rewrite_location"),
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Check, detour, policy, shadow};
 use crate::fields::Fields;
-use crate::keys::{MATCH, REDIRECT, RESPOND, REWRITE, ROUTE, TARGET, UPSTREAM};
+use crate::keys::{MATCH, MIRROR, REDIRECT, RESPOND, REWRITE, ROUTE, TARGET, UPSTREAM};
 use crate::model::{Action, HostMatch, Match, PathMatch, Route, Scheme, Target, Upstream, Url};
 use crate::raw::Node;
 use crate::table::nearest;
@@ -34,6 +34,7 @@ impl Check<'_> {
             self.fitting(fields, &matcher, &action, upstreams);
             let mut policy = self.policy(fields, policy::Kind::Route);
             policy.fallback = self.fallbacks(fields, upstreams);
+            policy.mirror = fields.table("mirror", &MIRROR).and_then(|mirror| self.mirror(&mirror, upstreams));
             routes.push(Route { name, origin: self.sources.origin(fields.at), matcher, action, policy });
         }
         self.unused(root, upstreams, &routes);

@@ -67,13 +67,26 @@ impl Tls {
     }
 }
 
+/// A copy of a share of the requests for another upstream.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mirror {
+    pub to: Aside,
+    pub share: f64,
+    /// Bytes of a body that is copied.
+    pub body_limit: usize,
+    pub timeout: Duration,
+    /// Copies under way.
+    pub concurrency: u32,
+}
+
 impl Policy {
-    /// The targets beside the route's own.
+    /// The targets beside the route's own: those of the fallbacks in their order, and the mirror.
     pub fn asides(&self) -> impl Iterator<Item = &Aside> {
-        self.fallback.iter().filter_map(|fallback| match &fallback.with {
+        let fallbacks = self.fallback.iter().filter_map(|fallback| match &fallback.with {
             FallbackWith::Upstream(aside) => Some(aside),
             FallbackWith::Respond { .. } | FallbackWith::Stale(_) => None,
-        })
+        });
+        fallbacks.chain(self.mirror.iter().map(|mirror| &mirror.to))
     }
 
     /// How answers are kept, if they are.

@@ -23,6 +23,8 @@ pub struct Policy {
     pub decompress: Option<Decompress>,
     /// `None`: nothing is broken on purpose.
     pub fault: Option<Fault>,
+    /// Only of routes.
+    pub mirror: Option<Mirror>,
     /// In the order in which they are asked; only of routes.
     pub fallback: Vec<Fallback>,
     pub tls: Tls,

@@ -53,3 +53,14 @@ pub(super) fn fault(from: &model::Fault) -> String {
     let only = if only.is_empty() { String::new() } else { format!(", of requests with {}", only.join(" and ")) };
     format!("FAULTS ARE INJECTED ON PURPOSE: {}{only}", parts.join(", "))
 }
+
+pub(super) fn mirror(from: &model::Mirror) -> String {
+    format!(
+        "{}% of the requests copied to {}, with bodies up to {} bytes; {} at once, each for {}",
+        from.share * 100.0,
+        beside(&from.to),
+        from.body_limit,
+        from.concurrency,
+        super::shown(from.timeout),
+    )
+}

@@ -6,10 +6,11 @@ use config::model::{FallbackWith, On};
 use exchange::error::Injected;
 use exchange::{ArcService, ErrorKind, Load};
 use http::{HeaderMap, Method};
-use middleware::{fallback, fault, headers, respond, retry, target};
+use middleware::{fallback, fault, headers, mirror, respond, retry, target};
 
 use super::edit;
 use crate::snapshot::{Aside, End, Plan, Snapshot, Target};
+use crate::worker::Worker;
 
 /// Only where something is sent. `service` makes what goes to a target beside the route's own.
 pub fn fallback(plan: &Plan, service: impl Fn(&Aside) -> ArcService) -> Option<fallback::Params> {
@@ -41,6 +42,33 @@ pub fn fallback(plan: &Plan, service: impl Fn(&Aside) -> ArcService) -> Option<f
         methods: methods.map_or(usual.methods, Iterator::collect),
         body_limit: retry.map_or(usual.body_limit, |retry| retry.body_limit),
     })
+}
+
+/// Only where something is sent. `service` makes what goes to a target beside the route's own, which comes last.
+pub fn mirror(
+    plan: &Plan,
+    worker: &Worker,
+    service: impl Fn(&Aside) -> ArcService,
+) -> Option<(mirror::Params, mirror::State)> {
+    let from = plan.policy.mirror.as_ref()?;
+    if matches!(plan.end, End::Redirect { .. } | End::Respond { .. }) {
+        return None;
+    }
+    let params = mirror::Params {
+        share: from.share,
+        body_limit: from.body_limit,
+        timeout: from.timeout,
+        concurrency: from.concurrency,
+        withheld: config::carries_secret,
+    };
+    let state = mirror::State {
+        service: service(plan.asides.last()?),
+        random: worker.context().random.clone(),
+        tasks: worker.mirrors().clone(),
+        places: plan.mirrors.clone()?,
+        stats: worker.stats().route(&plan.name),
+    };
+    Some((params, state))
 }
 
 /// Only where it is asked for.

@@ -133,6 +133,9 @@ fn routes(routes: &[RouteStats], out: &mut Vec<MetricFamily>) {
     each(&f::FAULTS, &|to, stats, route| {
         stats.detours.each_fault(|kind, count| to.count(&[route, kind], count));
     });
+    each(&f::MIRRORED, &|to, stats, route| {
+        stats.detours.each_mirrored(|result, count| to.count(&[route, result], count));
+    });
     each(&f::TRAILERS_DROPPED, &|to, stats, route| to.count(&[route], stats.trailers_dropped.get()));
     each(&f::BYTES, &|to, stats, route| {
         to.count(&[route, "in"], stats.bytes_in.get());

@@ -5,11 +5,49 @@ use exchange::detour::{By, Detour, Fault};
 use super::cell::Count;
 use crate::labels;
 
+/// What became of a request's copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Mirrored {
+    /// The mirror answered, whatever it said.
+    Answered,
+    /// It did not, or broke off.
+    Failed,
+    /// Its time was over.
+    Timeout,
+    /// The request's body was larger than what is copied.
+    TooLarge,
+    /// Too many copies were under way.
+    Busy,
+    /// The request's body was not read to its end.
+    Incomplete,
+    /// The worker stopped.
+    Cancelled,
+}
+
+impl Mirrored {
+    const ALL: [Self; 7] =
+        [Self::Answered, Self::Failed, Self::Timeout, Self::TooLarge, Self::Busy, Self::Incomplete, Self::Cancelled];
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Failed => "failed",
+            Self::Timeout => "timeout",
+            Self::TooLarge => "too_large",
+            Self::Busy => "busy",
+            Self::Incomplete => "incomplete",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Detours {
     fallbacks: [[Count; labels::RESULTS]; By::ALL.len()],
     faults: [Count; Fault::ALL.len()],
+    mirrored: [Count; Mirrored::ALL.len()],
 }
 
 impl Default for Detours {
@@ -17,6 +55,7 @@ impl Default for Detours {
         Self {
             fallbacks: std::array::from_fn(|_| std::array::from_fn(|_| Count::default())),
             faults: Default::default(),
+            mirrored: Default::default(),
         }
     }
 }
@@ -48,11 +87,23 @@ impl Detours {
         }
     }
 
+    pub(super) fn mirrored(&self, how: Mirrored) {
+        self.mirrored[how as usize].add(1);
+    }
+
+    /// Calls `see` with what became of copies, and how often.
+    pub(super) fn each_mirrored(&self, mut see: impl FnMut(&'static str, u64)) {
+        for (how, count) in Mirrored::ALL.iter().zip(&self.mirrored).filter(|(_, count)| count.get() > 0) {
+            see(how.label(), count.get());
+        }
+    }
+
     pub(super) fn absorb(&self, other: &Self) {
         for (sum, more) in self.fallbacks.iter().flatten().zip(other.fallbacks.iter().flatten()) {
             sum.absorb(more);
         }
-        for (sum, more) in self.faults.iter().zip(&other.faults) {
+        let mine = self.faults.iter().chain(&self.mirrored);
+        for (sum, more) in mine.zip(other.faults.iter().chain(&other.mirrored)) {
             sum.absorb(more);
         }
     }
@@ -83,7 +134,9 @@ mod tests {
             assert_eq!(part.finished(&detour, 3), 2);
         }
 
+        part.mirrored(Mirrored::Busy);
         sum.absorb(&part);
+        sum.each_mirrored(|result, count| assert_eq!((result, count), ("busy", 1)));
 
         let mut faults = Vec::new();
         sum.each_fault(|kind, count| faults.push((kind, count)));

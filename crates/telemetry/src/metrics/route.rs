@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use policy::Tick;
 
 use super::cell::{Count, DURATIONS, Histogram, OVERHEADS};
-use super::detours::Detours;
+use super::detours::{Detours, Mirrored};
 use super::requests::Requests;
 use crate::{labels, outcome};
 
@@ -92,6 +92,11 @@ impl RouteStats {
         if let Some(why) = exchange.retry_denied() {
             self.deny(why, 1);
         }
+    }
+
+    /// Counts what became of a request's copy.
+    pub fn mirrored(&self, how: Mirrored) {
+        self.detours.mirrored(how);
     }
 
     fn deny(&self, why: &'static str, by: u64) {
