@@ -7,6 +7,7 @@ pub mod clock;
 pub mod error;
 pub mod exchange;
 pub mod headers;
+pub mod hush;
 pub mod interim;
 pub mod io;
 pub mod load;
