@@ -208,10 +208,15 @@ fn retry(retry: &model::Retry) -> String {
 fn hedge(hedge: &model::Hedge) -> String {
     let after = match hedge.after {
         model::HedgeAfter::Fixed(wait) => shown(wait),
-        model::HedgeAfter::Percentile(share) => format!("the time that {}% of the answers took lately", share * 100.0),
+        model::HedgeAfter::Percentile(share) => format!("the time that {}% of the answers took lately", percent(share)),
     };
-    let budget = hedge.budget * 100.0;
+    let budget = percent(hedge.budget);
     format!("GET, HEAD and OPTIONS once more at another endpoint after {after}; {budget}% of requests at most")
+}
+
+/// With one decimal, where there is one.
+fn percent(share: f64) -> f64 {
+    (share * 1000.0).round() / 10.0
 }
 
 fn breaker(breaker: &model::Breaker) -> String {

@@ -143,3 +143,22 @@ impl State {
         self.secrets.lock().retain(|key, _| secrets.contains(key));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_for_hedging_stays_as_long_as_a_configuration_uses_it() {
+        let state = State::default();
+        let (one, other) = (state.hedges("pool"), state.hedges("other"));
+        assert!(!Arc::ptr_eq(&one, &other));
+        let weak = Arc::downgrade(&other);
+        drop(other);
+
+        state.sweep(&[]);
+
+        assert!(Arc::ptr_eq(&one, &state.hedges("pool")), "a reload finds it again");
+        assert!(weak.upgrade().is_none(), "nobody uses it");
+    }
+}
