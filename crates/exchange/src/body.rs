@@ -142,6 +142,14 @@ impl Body {
         self.record.as_ref()
     }
 
+    /// From where it can be read again, if somebody keeps it for that.
+    pub fn replay(&self) -> Option<Replay> {
+        match &self.kind {
+            Kind::Replay(cursor) => Some(cursor.replay()),
+            _ => None,
+        }
+    }
+
     /// Adds what is to be told of its end; the one added first is told first.
     pub fn attach(&mut self, guard: Box<dyn Finish>) {
         self.extra().guards.push(guard);

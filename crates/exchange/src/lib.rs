@@ -13,6 +13,7 @@ pub mod io;
 pub mod load;
 pub mod problem;
 pub mod proxy_status;
+pub mod race;
 pub mod random;
 pub mod rate;
 pub mod service;

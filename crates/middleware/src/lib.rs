@@ -9,6 +9,7 @@ pub mod credentials;
 pub mod deadline;
 pub mod decompress;
 pub mod headers;
+pub mod hedge;
 pub mod observe;
 pub mod pacing;
 pub mod rate_limit;
@@ -19,6 +20,9 @@ pub mod target;
 
 mod coding;
 mod grpc_timeout;
+mod original;
+mod request_timeout;
+mod retry_after;
 #[cfg(test)]
 mod testing;
 

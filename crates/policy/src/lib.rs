@@ -9,11 +9,13 @@ pub mod backoff;
 pub mod breaker;
 pub mod budget;
 pub mod health;
+pub mod hedge;
 pub mod inflight;
 pub mod latency;
 pub mod outlier;
 mod pad;
 pub mod pick;
+pub mod quantile;
 #[cfg(test)]
 mod race;
 pub mod tick;

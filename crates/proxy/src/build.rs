@@ -69,6 +69,7 @@ pub fn snapshot(model: Model, generation: u64, ground: &Ground<'_>) -> Result<Sn
                 places: places(DEFAULT, &model.default.policy, true, ground.state),
                 paces: paces(DEFAULT, &model.default.policy, ground.state),
                 meters: meters(DEFAULT, &model.default.policy, ground.state),
+                hedges: None,
                 prefix: None,
             },
             fronts,
@@ -113,6 +114,7 @@ fn plan(model: &Model, route: &model::Route, state: &State) -> Result<Plan, Stri
         places: places(&route.name, &route.policy, route.action == Action::Same, state),
         paces: paces(&route.name, &route.policy, state),
         meters: meters(&route.name, &route.policy, state),
+        hedges: route.policy.hedge.and_then(|_| Some(state.hedges(&destination(&route.action)?))),
         end: end(model, route, state)?,
         prefix: match &route.matcher.path {
             model::PathMatch::Prefix(prefix) => Some(prefix.clone()),
@@ -155,8 +157,7 @@ fn end(model: &Model, route: &model::Route, state: &State) -> Result<End, String
                     rules: params::rules(None),
                 });
             }
-            let budget = state.budget(&urls.iter().map(|target| shown(&target.url)).collect::<Vec<_>>().join(" "));
-            End::Targets { targets, budget }
+            End::Targets { targets, budget: state.budget(&destination(&route.action).unwrap_or_default()) }
         }
         Action::Upstream(name) => {
             let upstream = model.upstreams.iter().find(|upstream| upstream.name == *name);
@@ -179,6 +180,15 @@ fn end(model: &Model, route: &model::Route, state: &State) -> Result<End, String
             End::Targets { targets: vec![target], budget: state.budget(name) }
         }
     })
+}
+
+/// What a route's upstream is known by, if it has one of its own.
+fn destination(action: &Action) -> Option<String> {
+    match action {
+        Action::Targets(urls) => Some(urls.iter().map(|target| shown(&target.url)).collect::<Vec<_>>().join(" ")),
+        Action::Upstream(name) => Some(name.clone()),
+        Action::Same | Action::Redirect { .. } | Action::Respond { .. } => None,
+    }
 }
 
 /// The named upstreams that routes use.

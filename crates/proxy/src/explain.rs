@@ -30,7 +30,11 @@ pub struct Explanation {
     layers: Vec<&'static str>,
     targets: Vec<String>,
     timeouts: Vec<(&'static str, String)>,
+    /// How a client says how long it waits; empty where it has no say.
+    deadline: String,
     retry: String,
+    /// Empty where it is off.
+    hedge: String,
     breaker: String,
     limit: String,
     /// How one of several endpoints is picked; empty without a named upstream.
@@ -117,7 +121,9 @@ fn refused(request: String, door: &'static str, why: &str) -> Explanation {
         layers: Vec::new(),
         targets: Vec::new(),
         timeouts: Vec::new(),
+        deadline: String::new(),
         retry: "none".into(),
+        hedge: String::new(),
         breaker: "none".into(),
         limit: "none".into(),
         endpoints: String::new(),
@@ -154,7 +160,9 @@ fn of_plan(plan: &Plan, request: String, door: &'static str) -> Explanation {
         layers: Vec::new(),
         targets,
         timeouts: timeouts(policy),
+        deadline: policy.deadline.as_ref().map(deadline).unwrap_or_default(),
         retry: policy.retry.as_ref().map_or_else(|| "off".into(), retry),
+        hedge: policy.hedge.as_ref().map(hedge).unwrap_or_default(),
         breaker: policy.breaker.as_ref().map_or_else(|| "off".into(), breaker),
         limit: limit(plan),
         endpoints: String::new(),
@@ -173,11 +181,21 @@ fn timeouts(policy: &Policy) -> Vec<(&'static str, String)> {
     ]
 }
 
+fn deadline(deadline: &model::Deadline) -> String {
+    let out = match &deadline.out {
+        Some(out) => format!("what is left goes on as {out}"),
+        None => "not passed on".into(),
+    };
+    format!("the client's own by {}; {out}", deadline.header)
+}
+
 fn retry(retry: &model::Retry) -> String {
     let status = |(first, last): &(u16, u16)| if first == last { first.to_string() } else { format!("{first}-{last}") };
     let statuses: Vec<_> = retry.statuses.iter().map(status).collect();
+    let own = retry.attempts_header.as_ref().map(|name| format!(" (or as {name} says)")).unwrap_or_default();
+    let fields: String = retry.headers.iter().map(|(name, _)| format!(" {name}")).collect();
     format!(
-        "{} attempts; on {} and failures to connect; backoff up to {}, {} at most; budget {}% + {}/s",
+        "{} attempts{own}; on {}{fields} and failures to connect; backoff up to {}, {} at most; budget {}% + {}/s",
         retry.attempts,
         statuses.join(" "),
         shown(retry.backoff),
@@ -185,6 +203,20 @@ fn retry(retry: &model::Retry) -> String {
         retry.budget.ratio * 100.0,
         retry.budget.per_second,
     )
+}
+
+fn hedge(hedge: &model::Hedge) -> String {
+    let after = match hedge.after {
+        model::HedgeAfter::Fixed(wait) => shown(wait),
+        model::HedgeAfter::Percentile(share) => format!("the time that {}% of the answers took lately", percent(share)),
+    };
+    let budget = percent(hedge.budget);
+    format!("GET, HEAD and OPTIONS once more at another endpoint after {after}; {budget}% of requests at most")
+}
+
+/// With one decimal, where there is one.
+fn percent(share: f64) -> f64 {
+    (share * 1000.0).round() / 10.0
 }
 
 fn breaker(breaker: &model::Breaker) -> String {
@@ -332,7 +364,13 @@ impl fmt::Display for Explanation {
         }
         let timeouts: Vec<_> = self.timeouts.iter().map(|(name, value)| format!("{name} {value}")).collect();
         row("timeouts", &timeouts.join(", "))?;
+        if !self.deadline.is_empty() {
+            row("deadline", &self.deadline)?;
+        }
         row("retry", &self.retry)?;
+        if !self.hedge.is_empty() {
+            row("hedge", &self.hedge)?;
+        }
         row("breaker", &self.breaker)?;
         row("limit", &self.limit)?;
         if !self.endpoints.is_empty() {

@@ -13,6 +13,7 @@ use middleware::credentials::Secret;
 use middleware::pacing::Paces;
 use middleware::rate_limit::Meters;
 use policy::budget::Budget;
+use policy::hedge::Hedges;
 use policy::{breaker, outlier};
 use upstream::connect::Tls;
 use upstream::endpoint::Key;
@@ -62,6 +63,8 @@ pub struct Plan {
     pub credential: Option<Credential>,
     /// Whose places its requests take, if it has a limit of its own.
     pub places: Option<Scope>,
+    /// What is known of its upstream, if it hedges.
+    pub hedges: Option<Arc<Hedges>>,
     /// What counts its requests in time, if it has a rate.
     pub meters: Option<Arc<Meters>>,
     /// What its upstreams announced, if it waits for that.

@@ -10,7 +10,7 @@ pub struct Matcher {
     port: Option<u16>,
     path: Path,
     methods: Vec<Method>,
-    headers: Vec<(HeaderName, Value)>,
+    headers: Vec<Field>,
     query: Vec<(String, Value)>,
 }
 
@@ -41,14 +41,8 @@ impl Matcher {
             .iter()
             .map(|method| Method::from_bytes(method.as_bytes()).map_err(|_| format!("`{method}` is not a method")))
             .collect::<Result<_, _>>()?;
-        let headers = from
-            .headers
-            .iter()
-            .map(|(name, value)| {
-                let name = name.parse().map_err(|_| format!("`{name}` is not a header name"))?;
-                Ok((name, Value::new(value)?))
-            })
-            .collect::<Result<_, String>>()?;
+        let headers =
+            from.headers.iter().map(|(name, value)| Field::new(name, value)).collect::<Result<_, String>>()?;
         let query = from
             .query
             .iter()
@@ -68,11 +62,24 @@ impl Matcher {
         (named || self.port.is_none_or(|wanted| wanted == port))
             && self.path.holds(head.path.path())
             && (self.methods.is_empty() || self.methods.contains(&head.method))
-            && self
-                .headers
-                .iter()
-                .all(|(name, value)| value.holds_any(headers.get_all(name).iter().map(|v| v.as_bytes())))
+            && self.headers.iter().all(|field| field.is_in(headers))
             && self.query.iter().all(|(name, value)| value.holds_any(parameters(head.path.query(), name)))
+    }
+}
+
+/// A header field and what it must hold.
+pub struct Field(HeaderName, Value);
+
+impl Field {
+    /// Compiles a checked one; the error names the part that does not compile.
+    pub fn new(name: &str, value: &ValueMatch) -> Result<Self, String> {
+        let name = name.parse().map_err(|_| format!("`{name}` is not a header name"))?;
+        Ok(Self(name, Value::new(value)?))
+    }
+
+    /// Whether one of its values is as wanted.
+    pub fn is_in(&self, headers: &HeaderMap) -> bool {
+        self.1.holds_any(headers.get_all(&self.0).iter().map(|value| value.as_bytes()))
     }
 }
 

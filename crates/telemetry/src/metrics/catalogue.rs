@@ -27,8 +27,10 @@ families! {
     OVERHEAD HISTOGRAM "attache_overhead_seconds" ["route"] "Our own time: until the response's head, less the attempts.";
     ATTEMPTS COUNTER "attache_attempts_total" ["route", "result"] "Tries at upstreams by status class or reason.";
     ATTEMPT_DURATION HISTOGRAM "attache_attempt_duration_seconds" ["route"] "One try until its response's head or failure.";
-    RETRIES COUNTER "attache_retries_total" ["route"] "Attempts beyond the first.";
+    RETRIES COUNTER "attache_retries_total" ["route"] "Attempts beyond the first, hedges not counted.";
     RETRY_DENIED COUNTER "attache_retry_denied_total" ["route", "reason"] "Requests that were not retried (again), and why.";
+    HEDGES COUNTER "attache_hedges_total" ["route", "result"] "Second tries made before the first had answered: won, or wasted.";
+    HEDGE_DENIED COUNTER "attache_hedge_denied_total" ["route", "reason"] "Late first tries beside which no second was made, and why.";
     REJECTED COUNTER "attache_rejected_total" ["route", "reason"] "Requests that we refused without any attempt.";
     TRAILERS_DROPPED COUNTER "attache_trailers_dropped_total" ["route"] "Responses whose trailers HTTP/1 could not carry, since the upstream had not announced them.";
     BYTES COUNTER "attache_bytes_total" ["route", "direction"] "Body bytes from (in) and to (out) clients.";

@@ -122,6 +122,15 @@ fn routes(routes: &[RouteStats], out: &mut Vec<MetricFamily>) {
             to.count(&[route, why], *count);
         }
     });
+    each(&f::HEDGES, &|to, stats, route| {
+        to.seen(&[route, "wasted"], stats.hedges[0].get());
+        to.seen(&[route, "won"], stats.hedges[1].get());
+    });
+    each(&f::HEDGE_DENIED, &|to, stats, route| {
+        for (why, count) in &*stats.hedge_denied.lock() {
+            to.count(&[route, why], *count);
+        }
+    });
     each(&f::REJECTED, &|to, stats, route| {
         for (kind, count) in ErrorKind::ALL.iter().zip(&stats.rejected) {
             to.seen(&[route, kind.label()], count.get());
