@@ -24,6 +24,7 @@ use crate::house::House;
 use crate::listener::accept::{self, Acceptor, Door, Listening, Rules, Seat, Workers};
 use crate::listener::drain::{Drain, Mode, Switch};
 use crate::messages::Messages;
+use crate::places::Places;
 use crate::reload::{self, Reloader};
 use crate::renewal::Renewal;
 use crate::secrets::Refresher;
@@ -217,6 +218,7 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
     let (publish, snapshots) = watch::channel(Arc::clone(&snapshot));
     let (seats, threads) = spawn_workers(workers, &house, &snapshot, &drain, &snapshots)?;
     let reloader = Arc::new(Reloader::new(Arc::clone(&house), reload, loaded, messages, publish));
+    house.metrics.set_limits(Arc::new(Places::new(&reloader)));
     // The first one counts: whoever watches the metric must not wait for a reload to see it.
     house.metrics.events().reloaded(Ok(snapshot.generation), clock::now());
     let (mut listening, mut bound, mut rules) = (Vec::new(), Vec::new(), Vec::new());

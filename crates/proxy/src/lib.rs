@@ -12,6 +12,7 @@ pub mod listener;
 pub mod messages;
 pub mod offline;
 mod params;
+mod places;
 pub mod reload;
 mod renewal;
 pub mod route;

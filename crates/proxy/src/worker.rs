@@ -32,6 +32,8 @@ pub struct Arrival {
     pub client: Client,
     /// How its listener speaks TLS, if it does.
     pub tls: Option<Arc<Front>>,
+    /// Its place among the worker's connections.
+    pub held: Held,
 }
 
 /// What was accepted.
@@ -171,8 +173,7 @@ impl Worker {
 
     /// Counts one more thing in flight that a drain waits for: a tunnel outlives its connection's task.
     pub(crate) fn hold(&self) -> Held {
-        self.connections.fetch_add(1, Relaxed);
-        Held(Arc::clone(&self.connections))
+        Held::new(&self.connections)
     }
 
     /// Serves sockets until the process stops, or drained with nothing left.
@@ -208,17 +209,17 @@ impl Worker {
     }
 
     fn take(self: &Arc<Self>, arrival: Arrival) {
-        let held = Held(Arc::clone(&self.connections));
-        let io = match arrival.socket {
+        let Arrival { socket, client, tls, held } = arrival;
+        let io = match socket {
             Socket::Tcp(tcp) => tokio::net::TcpStream::from_std(tcp).map(Io::from),
             #[cfg(unix)]
             Socket::Unix(unix) => tokio::net::UnixStream::from_std(unix).map(Io::from),
         };
         match io {
             Ok(io) => {
-                let entry = Entry { client: arrival.client, tunnel: None, tls: arrival.tls.is_some() };
+                let entry = Entry { client, tunnel: None, tls: tls.is_some() };
                 let worker = Arc::clone(self);
-                match arrival.tls {
+                match tls {
                     None => tokio::spawn(Kept { served: conn::serve(io, entry, worker), held }),
                     Some(front) => tokio::spawn(Kept { served: tls::serve(io, front, entry, worker), held }),
                 };
@@ -260,8 +261,16 @@ fn leads_elsewhere(old: &Model, new: &Model) -> bool {
     old.destinations != new.destinations || old.resolve != new.resolve
 }
 
-/// One open client connection or tunnel; of a connection, the control thread counted it when it handed it over.
-pub(crate) struct Held(Arc<AtomicUsize>);
+/// One open client connection or tunnel; a connection is counted from when the control thread hands it over.
+pub struct Held(Arc<AtomicUsize>);
+
+impl Held {
+    /// One more of these.
+    pub(crate) fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Relaxed);
+        Self(Arc::clone(count))
+    }
+}
 
 impl Drop for Held {
     fn drop(&mut self) {

@@ -47,6 +47,9 @@ families! {
     HEALTH GAUGE "attache_endpoint_healthy" ["upstream", "endpoint"] "Active checks: 1 well, 0 left out.";
     HEALTH_CHECKS COUNTER "attache_health_checks_total" ["upstream", "endpoint", "result"] "Active checks made.";
     INFLIGHT GAUGE "attache_endpoint_inflight" ["upstream", "endpoint"] "Requests at the endpoint now.";
+    LIMIT_INFLIGHT GAUGE "attache_limit_inflight" ["route"] "Requests that have a place under the route's limit.";
+    LIMIT_WAITING GAUGE "attache_limit_waiting" ["route"] "Requests that wait in line for a place.";
+    LIMIT GAUGE "attache_limit_concurrency" ["route"] "Places there are now: as configured, or as found out by an adaptive limit.";
     REFRESHES COUNTER "attache_credential_refresh_total" ["route", "result"] "Credentials read or fetched anew.";
     RELOAD_OK GAUGE "attache_config_last_reload_successful" [] "1 if the last configuration was accepted.";
     GENERATION GAUGE "attache_config_generation" [] "The configuration that runs, counted from the start.";
