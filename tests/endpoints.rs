@@ -242,6 +242,20 @@ async fn a_ring_keeps_equal_requests_together_and_moves_only_those_of_one_that_i
 }
 
 #[tokio::test]
+async fn a_ring_by_peer_keeps_a_client_at_one_endpoint_whatever_its_port() {
+    let all = [Upstream::fixed("one").await, Upstream::fixed("two").await, Upstream::fixed("three").await];
+    let urls: Vec<String> = all.iter().map(|upstream| format!("\"http://{}\"", upstream.addr())).collect();
+    let text = format!("    endpoints: [{}]\n    balance: {{ policy: ring, hash_on: peer }}\n", urls.join(", "));
+    let proxy = Proxy::start(&written(&text, ONCE));
+
+    let home = proxy.get("http://api.test/").await.text();
+    for _ in 0..15 {
+        // Each on a connection of its own.
+        assert_eq!(proxy.get("http://api.test/").await.text(), home);
+    }
+}
+
+#[tokio::test]
 async fn an_endpoint_that_comes_back_grows_into_its_share() {
     for (slow_start, share) in [("", 12..=18), ("    slow_start: 1s\n", 0..=8)] {
         let steady = Upstream::fixed("steady").await;

@@ -37,7 +37,7 @@ pub struct Explanation {
     hedge: String,
     breaker: String,
     limit: String,
-    /// How one of several endpoints is picked; empty without a named upstream.
+    /// How one of several is picked; empty where there is one, or weights decide.
     endpoints: String,
     credential: String,
 }
@@ -75,10 +75,16 @@ pub fn explain(model: &Model, method: &str, url: &str, headers: &[(String, Strin
         }
     };
     let mut explanation = of_plan(plan, request, "http (absolute-form)");
-    if let Some(model::Action::Upstream(name)) = origin.as_ref().and_then(|_| action(site, plan))
-        && let Some(upstream) = site.snapshot().model.upstreams.iter().find(|upstream| upstream.name == *name)
-    {
-        explanation.endpoints = endpoints(upstream);
+    match origin.as_ref().and_then(|_| action(site, plan)) {
+        Some(model::Action::Upstream(name)) => {
+            let upstream = site.snapshot().model.upstreams.iter().find(|upstream| upstream.name == *name);
+            explanation.endpoints = upstream.map(endpoints).unwrap_or_default();
+        }
+        // Weights decide where there are any.
+        Some(model::Action::Targets(all)) if all.len() > 1 && all.iter().all(|one| one.weight.is_none()) => {
+            explanation.endpoints = balance(plan.policy.balance).to_owned();
+        }
+        _ => {}
     }
     explanation.origin = origin;
     explanation.layers.clone_from(&stack.layers);
@@ -272,14 +278,25 @@ fn action<'a>(site: &'a Site, plan: &Plan) -> Option<&'a model::Action> {
     site.snapshot().model.routes.iter().find(|route| *route.name == *plan.name).map(|route| &route.action)
 }
 
-fn endpoints(upstream: &model::Upstream) -> String {
-    let balance = match upstream.balance {
+const fn balance(balance: model::Balance) -> &'static str {
+    match balance {
         model::Balance::P2c => "the better of two",
         model::Balance::LeastRequest => "the one with the fewest requests",
         model::Balance::RoundRobin => "in turn",
         model::Balance::Random => "any",
         model::Balance::Ring => "by hash, equal requests together",
+    }
+}
+
+fn endpoints(upstream: &model::Upstream) -> String {
+    let hash_on = match &upstream.hash_on {
+        Some(model::HashOn::Peer) => " by the client's address".to_owned(),
+        Some(model::HashOn::Header(name)) => format!(" by header {name}"),
+        Some(model::HashOn::Cookie(name)) => format!(" by cookie {name}"),
+        None => String::new(),
     };
+    let hash_on = if upstream.balance == model::Balance::Ring { hash_on } else { String::new() };
+    let balance = balance(upstream.balance);
     let outlier = upstream.outlier.map(|outlier| {
         let margin = outlier.margin * 100.0;
         format!("; out at {margin}% more failures than the others, with {} calls in 10s", outlier.min_requests)
@@ -290,14 +307,18 @@ fn endpoints(upstream: &model::Upstream) -> String {
             model::HealthAsk::Tcp => "tcp".into(),
             model::HealthAsk::Grpc(service) => format!("grpc health of '{service}'"),
         };
-        format!("; checked by {ask} every {}", shown(health.every))
+        let (bad, good) = (health.unhealthy, health.healthy);
+        format!("; checked by {ask} every {}, out after {bad} bad ones and back after {good}", shown(health.every))
     });
     let health = health.unwrap_or_default();
     let max = upstream.max_ejected * 100.0;
     let slow = upstream.slow_start.map(|slow| format!("; back within {}", shown(slow))).unwrap_or_default();
     let levels = upstream.priorities.iter().any(|one| *one != upstream.priorities[0]);
     let levels = if levels { format!("; by priority {:?}", upstream.priorities) } else { String::new() };
-    format!("{balance}{levels}{slow}{health}{}; all of them once more than {max}% are out", outlier.unwrap_or_default())
+    format!(
+        "{balance}{hash_on}{levels}{slow}{health}{}; all of them once more than {max}% are out",
+        outlier.unwrap_or_default()
+    )
 }
 
 fn credential(auth: &model::Auth) -> String {
@@ -379,3 +400,6 @@ impl fmt::Display for Explanation {
         row("credential", &self.credential)
     }
 }
+
+#[cfg(test)]
+mod tests;
