@@ -16,6 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Outcome {
     /// In order of their times, from 0.
     pub number: usize,
+    /// From the time it was due to when it was sent: what a busy machine adds by itself, and more after it.
+    pub late: Duration,
     /// From the time it was due to the end of the answer.
     pub took: Duration,
     /// Of the answer, if there is a whole one.
@@ -53,11 +55,13 @@ pub async fn run(doors: &[Client], start: Instant, period: Duration, count: usiz
 }
 
 async fn one(door: Client, number: usize, due: Instant) -> Outcome {
+    let late = Instant::now().duration_since(due);
     let answer = timeout(PATIENCE, door.send(request(number))).await;
     let took = Instant::now().duration_since(due);
     let response = answer.ok().and_then(Result::ok);
     Outcome {
         number,
+        late,
         took,
         status: response.as_ref().map(|response| response.status().as_u16()),
         forwarded: response.is_some_and(|response| response.headers().contains_key("x-endpoint")),

@@ -14,8 +14,9 @@ use crate::plan::{PHASES, Plan};
 const OUT: f64 = 0.05;
 /// From this part of its fair share on it counts as back.
 const BACK: f64 = 0.5;
-/// The time over which a share is judged.
-const LOOK: Duration = Duration::from_secs(1);
+/// The time over which a share is judged: who is out is out for a second, who is back is so at once.
+const OUT_FOR: Duration = Duration::from_secs(1);
+const BACK_FOR: Duration = Duration::from_millis(200);
 /// The grain of the time line.
 const GRAIN: Duration = Duration::from_millis(100);
 
@@ -37,6 +38,7 @@ impl Seen {
         json!({
             "phases": phases,
             "timeline": self.timeline(plan),
+            "late": self.outcomes.iter().map(|outcome| outcome.late.as_micros() as u64).collect::<Vec<_>>(),
             "bad": self.gone(plan, 0, plan.fault()),
             "slow": plan.slow().map(|times| self.gone(plan, 1, times)),
         })
@@ -90,14 +92,15 @@ impl Seen {
     /// When an endpoint was left out after trouble began, and taken back after it ended: seconds, by what it saw.
     fn gone(&self, plan: &Plan, endpoint: usize, (from, to): (Duration, Duration)) -> Value {
         let Some(calls) = self.calls.get(endpoint) else { return Value::Null };
-        let fair = plan.rate() / self.calls.len() as f64 * LOOK.as_secs_f64();
+        let fair = |time: Duration| plan.rate() / self.calls.len() as f64 * time.as_secs_f64();
         let times: Vec<Duration> = calls.iter().map(|call| call.at.duration_since(self.start)).collect();
-        let within = |at: Duration| times.iter().filter(|time| (at..at + LOOK).contains(*time)).count() as f64;
-        let grid = |from: Duration, to: Duration| {
-            (0u32..).map(move |step| from + GRAIN * step).take_while(move |at| *at + LOOK <= to)
+        let share = |at: Duration, time: Duration| {
+            times.iter().filter(|call| (at..at + time).contains(*call)).count() as f64 / fair(time)
         };
-        let out = grid(from, to).find(|at| within(*at) < OUT * fair);
-        let back = grid(to, plan.end()).find(|at| within(*at) >= BACK * fair);
+        let grid =
+            |from: Duration, to: Duration| (0u32..).map(move |step| from + GRAIN * step).take_while(move |at| *at < to);
+        let out = grid(from, to.saturating_sub(OUT_FOR)).find(|at| share(*at, OUT_FOR) < OUT);
+        let back = grid(to, plan.end().saturating_sub(BACK_FOR)).find(|at| share(*at, BACK_FOR) >= BACK);
         json!({
             "eject": out.map(|at| (at - from).as_secs_f64()),
             "return": back.map(|at| (at - to).as_secs_f64()),
