@@ -130,6 +130,10 @@ impl Flight {
         let random = &self.pool().context().random;
         let transition = random.with(|rng| state.breaker.record(admission, sample, params, now, rng));
         if let Some(transition) = transition {
+            if transition.to == State::Closed {
+                // It answered its probes; the penalty of what it failed before would shun it for most of a minute.
+                state.latency.restart(latency, now);
+            }
             announce(&self.endpoint, transition);
             redial::watch(&self.endpoint, params.clone(), self.params.connect);
         }
