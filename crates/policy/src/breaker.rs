@@ -26,10 +26,10 @@ mod tests;
 mod window;
 mod word;
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::Tick;
+use crate::atomic::{AtomicU64, Ordering::Relaxed};
 use crate::outlier::Calls;
 use crate::pad::Padded;
 use window::{Counts, Window};

@@ -5,10 +5,10 @@
 //! request earns a share of a hedge and each hedge costs one, so that there are never more of them than that share of
 //! the requests, at any rate of them. What is saved up is capped: a calm hour must not pay for a storm.
 
-use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::Tick;
+use crate::atomic::{AtomicI64, Ordering::Relaxed};
 use crate::pad::Padded;
 use crate::quantile::Latencies;
 

@@ -5,12 +5,15 @@
 //! changes thresholds without forgetting what was measured.
 
 pub mod adaptive;
+mod atomic;
 pub mod backoff;
 pub mod breaker;
 pub mod budget;
 pub mod health;
 pub mod hedge;
 pub mod inflight;
+#[cfg(all(test, loom))]
+mod interleavings;
 pub mod latency;
 pub mod outlier;
 mod pad;

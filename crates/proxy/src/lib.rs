@@ -18,6 +18,7 @@ mod renewal;
 pub mod route;
 mod secrets;
 pub mod snapshot;
+pub mod solo;
 pub mod stack;
 pub mod state;
 mod watch;

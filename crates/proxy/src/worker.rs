@@ -43,6 +43,8 @@ pub enum Socket {
     /// A unix socket.
     #[cfg(unix)]
     Unix(std::os::unix::net::UnixStream),
+    /// What is no socket of the system's, in a simulation.
+    Other(Io),
 }
 
 /// Client-side limits, from `server:`.
@@ -189,13 +191,9 @@ impl Worker {
         let mut sweep = tokio::time::interval(pulse::EVERY);
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
+            // What may always be ready comes last; in turns drawn by lot no run would repeat another.
             tokio::select! {
-                Some(arrival) = arrivals.recv() => self.take(arrival),
-                Ok(()) = snapshots.changed() => {
-                    let snapshot = Arc::clone(&snapshots.borrow_and_update());
-                    self.swap(snapshot);
-                }
-                _ = sweep.tick() => self.sweep(),
+                biased;
                 () = drain.reached(next) => {
                     if drain.mode() == Mode::Stopping {
                         self.pulses.tell(Order::Stop);
@@ -204,6 +202,12 @@ impl Worker {
                     self.pulses.tell(Order::Drain);
                     next = Mode::Stopping;
                 }
+                Ok(()) = snapshots.changed() => {
+                    let snapshot = Arc::clone(&snapshots.borrow_and_update());
+                    self.swap(snapshot);
+                }
+                _ = sweep.tick() => self.sweep(),
+                Some(arrival) = arrivals.recv() => self.take(arrival),
             }
         }
     }
@@ -214,6 +218,7 @@ impl Worker {
             Socket::Tcp(tcp) => tokio::net::TcpStream::from_std(tcp).map(Io::from),
             #[cfg(unix)]
             Socket::Unix(unix) => tokio::net::UnixStream::from_std(unix).map(Io::from),
+            Socket::Other(io) => Ok(io),
         };
         match io {
             Ok(io) => {

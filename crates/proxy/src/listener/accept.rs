@@ -229,7 +229,8 @@ impl Door {
         }
     }
 
-    async fn hand_over(&self, socket: Socket, client: Client) {
+    /// Gives a client to a worker, unless there are too many.
+    pub(crate) async fn hand_over(&self, socket: Socket, client: Client) {
         let (most, tls) = {
             let rules = self.rules.read();
             (rules.max_connections, rules.tls.clone())
