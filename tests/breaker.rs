@@ -6,7 +6,8 @@ use std::time::Duration;
 use testkit::child::{self, Child, until};
 use testkit::load::{Got, Wire};
 use testkit::upstream::Then;
-use testkit::{Client, End, Gate, Proxy, Reply, Response, Upstream, eventually};
+use testkit::{Client, End, Proxy, Reply, Response, Upstream, eventually};
+use tokio::time::Instant;
 
 /// A route `api` for `api.test` to one upstream that is asked once, with further lines.
 fn api(addr: SocketAddr, lines: &[&str]) -> String {
@@ -84,36 +85,42 @@ async fn a_refusal_says_when_to_come_back() {
 
 #[tokio::test]
 async fn the_probe_is_a_request_that_may_be_repeated_while_there_are_any() {
-    let gate = Gate::default();
-    let held = gate.clone();
-    let upstream = Upstream::http(move |seen| match seen.index {
-        0 => Reply::status(500),
-        1 => Reply::ok("probe").after(&held),
-        _ => Reply::ok("good"),
-    })
-    .await;
-    let proxy = Proxy::start(&api(upstream.addr(), &["breaker: { failures: 1, open: 200ms }"]));
+    let upstream = Upstream::http(|seen| if seen.index == 0 { Reply::status(500) } else { Reply::ok("good") }).await;
+    let proxy = Proxy::start(&api(upstream.addr(), &["breaker: { failures: 1, open: 400ms }"]));
     proxy.get("http://api.test/").await;
-    // One that may be repeated asks all the time, and one that may not beside it.
-    let (proxied, upstreamed) = (&proxy, &upstream);
+    let asked = Instant::now();
+    assert_eq!(proxy.get("http://api.test/").await.status, 503);
 
-    let probe = eventually("the probe", || async move {
-        let mut client = proxied.client().await;
-        client.send("GET http://api.test/ HTTP/1.1\r\nHost: x\r\n\r\n").await;
-        tokio::select! {
-            refused = client.response("GET") => {
-                assert_eq!(refused.status, 503);
-                assert_eq!(proxied.call("POST", "http://api.test/", &[], "x").await.status, 503);
-                None
-            }
-            _ = upstreamed.until("the probe", |record| record.requests.len() == 2) => Some(client),
-        }
-    });
-    let mut client = probe.await;
-    gate.open();
-    assert_eq!(client.response("GET").await.text(), "probe");
+    // The open time ends meanwhile, and one that may be repeated was around within the last second.
+    while Instant::now() - asked < Duration::from_millis(700) {
+        let status = proxy.call("POST", "http://api.test/", &[], "x").await.status;
+        assert!(status == 503 || Instant::now() - asked >= Duration::from_secs(1), "a POST was the probe: {status}");
+    }
 
-    assert_eq!(upstream.requests()[1].method, "GET");
+    assert_eq!(proxy.get("http://api.test/").await.text(), "good");
+}
+
+#[tokio::test]
+async fn each_failed_probe_doubles_the_open_time_up_to_its_bound() {
+    let upstream = Upstream::http(|_| Reply::status(500)).await;
+    for (max_open, reached) in [("60s", 0.35..0.5), ("100ms", 0.0..0.121)] {
+        let lines = [&*format!("breaker: {{ failures: 1, open: 100ms, max_open: {max_open} }}")];
+        let proxy = Proxy::start(&api(upstream.addr(), &lines));
+        let (proxied, before, upstreamed) = (&proxy, upstream.count(), &upstream);
+
+        // The call that opens it, and two probes.
+        eventually("two probes", || async move {
+            proxied.get("http://api.test/").await;
+            (upstreamed.count() - before == 3).then_some(())
+        })
+        .await;
+
+        let listed = proxy.admin("/api/v1/breakers").await.json();
+        let left = listed["breakers"][0]["open_for_s"].as_f64().expect("a number");
+        assert!(left < reached.end, "{max_open}: {left}");
+        // What is left is looked at a moment later.
+        assert!(left > reached.start - 0.15, "{max_open}: {left}");
+    }
 }
 
 #[tokio::test]
@@ -121,6 +128,8 @@ async fn a_request_that_may_not_be_repeated_is_the_probe_when_there_is_no_other(
     let upstream = Upstream::http(|seen| if seen.index == 0 { Reply::status(500) } else { Reply::ok("good") }).await;
     let proxy = Proxy::start(&api(upstream.addr(), &["breaker: { failures: 1, open: 100ms }"]));
     assert_eq!(proxy.call("POST", "http://api.test/", &[], "x").await.status, 500);
+    // One was around, and is not any more: it is waited for no longer than a second.
+    proxy.get("http://api.test/").await;
     let proxied = &proxy;
 
     eventually("a probe", || async move {

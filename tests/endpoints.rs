@@ -156,6 +156,13 @@ async fn an_endpoint_whose_time_is_over_is_found_by_the_next_request_that_may_be
         (backed.count() >= 4 && gauge(proxied, "attache_breaker_state").await == 0.0).then_some(())
     })
     .await;
+
+    // What it failed before is forgotten: it is the faster of the two.
+    let before = backed.count();
+    for _ in 0..4 {
+        assert_eq!(proxied.get("http://api.test/").await.text(), "back");
+    }
+    assert_eq!(backed.count(), before + 4);
 }
 
 // --- who is asked first
@@ -238,6 +245,20 @@ async fn a_ring_keeps_equal_requests_together_and_moves_only_those_of_one_that_i
         }
         breaker(&proxy, all[1].addr(), "reset").await;
         assert_eq!(homes().await, before);
+    }
+}
+
+#[tokio::test]
+async fn a_ring_by_peer_keeps_a_client_at_one_endpoint_whatever_its_port() {
+    let all = [Upstream::fixed("one").await, Upstream::fixed("two").await, Upstream::fixed("three").await];
+    let urls: Vec<String> = all.iter().map(|upstream| format!("\"http://{}\"", upstream.addr())).collect();
+    let text = format!("    endpoints: [{}]\n    balance: {{ policy: ring, hash_on: peer }}\n", urls.join(", "));
+    let proxy = Proxy::start(&written(&text, ONCE));
+
+    let home = proxy.get("http://api.test/").await.text();
+    for _ in 0..15 {
+        // Each on a connection of its own.
+        assert_eq!(proxy.get("http://api.test/").await.text(), home);
     }
 }
 

@@ -19,6 +19,11 @@ const SUITES: &[(&str, &str, &str)] = &[
         "python3, Node.js, curl, a package registry",
     ),
     ("benches/gate", "instructions and system calls per request", "Linux, nginx, valgrind, strace, a release build"),
+    (
+        "benches/storm/run",
+        "failing endpoints beside HAProxy and Envoy; a short form with --smoke",
+        "Linux, a release build; for the long form those proxies and half an hour",
+    ),
     ("benches/peers/run", "CPU per request beside HAProxy, nginx and Envoy", "those proxies, wrk, ten quiet minutes"),
 ];
 

@@ -36,6 +36,13 @@ async fn streaming(proxy: &Proxy) -> Client {
     client
 }
 
+/// Places taken, the line, and the places there are.
+async fn limits(proxy: &Proxy) -> [f64; 3] {
+    let metrics = proxy.metrics().await;
+    ["inflight", "waiting", "concurrency"]
+        .map(|name| metrics.sum(&format!("attache_limit_{name}"), &[("route", "api")]))
+}
+
 async fn arrived(upstream: &Upstream, count: usize) {
     upstream.until("requests arrive", |record| record.requests.len() == count).await;
 }
@@ -160,6 +167,41 @@ async fn the_deadline_covers_the_wait_in_line() {
     assert_eq!((refused.status, refused.reason().as_str()), (504, "deadline"));
     assert_eq!(upstream.count(), 1);
     drop(held);
+}
+
+#[tokio::test]
+async fn a_scrape_shows_the_places_taken_and_the_line() {
+    let gate = Gate::default();
+    let upstream = gated(&gate).await;
+    let proxy = Proxy::start(&api(upstream.addr(), &["limit: { concurrency: 2, queue: 5 }"]));
+    assert_eq!(limits(&proxy).await, [0.0, 0.0, 2.0]);
+
+    let calls = [(); 3].map(|()| begin(proxy.addr(), "http://api.test/"));
+
+    let proxied = &proxy;
+    let shown =
+        |wanted| eventually("the gauges", move || async move { (limits(proxied).await == wanted).then_some(()) });
+    shown([2.0, 1.0, 2.0]).await;
+    gate.open();
+    for call in calls {
+        assert_eq!(end(call).await.status, 200);
+    }
+    shown([0.0, 0.0, 2.0]).await;
+}
+
+#[tokio::test]
+async fn an_adaptive_limit_goes_down_under_refusals_and_a_scrape_shows_it() {
+    let upstream = Upstream::http(|_| Reply::status(503)).await;
+    let lines = ["limit: { concurrency: 300, adaptive: true }", "retry: false", "breaker: false"];
+    let proxy = Proxy::start(&api(upstream.addr(), &lines));
+    assert_eq!(limits(&proxy).await[2], 20.0, "where it begins");
+
+    let proxied = &proxy;
+    eventually("a window with refusals", || async move {
+        assert_eq!(proxied.get("http://api.test/").await.status, 503);
+        (limits(proxied).await[2] < 20.0).then_some(())
+    })
+    .await;
 }
 
 // --- in time

@@ -246,7 +246,8 @@ impl Cell {
         let mut peer = self.open(proxy).await?;
         for turn in 0..step.times {
             let started = Instant::now();
-            let heard = peer.ask(step.ask).await;
+            let began = || self.origin.tally.send_modify(|tally| tally.begun += 1);
+            let heard = peer.ask(step.ask, began).await;
             self.judge(step, &heard, elapsed(started))
                 .map_err(|what| format!("request {}: {what}: {heard:?}", turn + 1))?;
             // A refusal may close the client's connection; an answer of the upstream's may not.
@@ -266,11 +267,6 @@ impl Cell {
                 heard.end == End::Whole && heard.own && heard.status == status && reasons.contains(&said.as_str())
             }
             Want::Cut => heard.end != End::Whole,
-            Want::CutOrUnread => {
-                let again = !heard.own && heard.status == 200 && step.ask == Ask::Get;
-                let never = heard.own && heard.status == 502 && heard.reason() == "reset";
-                heard.end != End::Whole || again || never
-            }
             Want::Cancelled => false,
         };
         if !right {

@@ -535,6 +535,23 @@ async fn tls_on_a_plain_listener_gets_an_alert_and_garbage_a_400() {
 }
 
 #[tokio::test]
+async fn a_refusal_is_heard_by_a_client_that_still_sends() {
+    let proxy = Proxy::start("");
+    let mut client = proxy.client().await;
+    // Far more than is read to see that it is not HTTP.
+    for _ in 0..64 {
+        client.send([0; 16 * 1024]).await;
+    }
+
+    let (mut wire, mut heard) = (client.into_wire(), Vec::new());
+    wire.io.shutdown().await.expect("half-closed");
+    let ended = tokio::time::timeout(Duration::from_secs(5), wire.rest(&mut heard)).await.expect("an end");
+
+    assert!(heard.ends_with(b"that was not HTTP.\n"), "{:?}", String::from_utf8_lossy(&heard));
+    assert!(ended.is_ok(), "a reset: {ended:?}");
+}
+
+#[tokio::test]
 async fn a_client_that_says_nothing_or_half_a_head_is_let_go() {
     let proxy = Proxy::start("server: { first_byte: 200ms, header: 300ms, idle: 300ms }\n");
     let mut silent = proxy.client().await;

@@ -89,6 +89,102 @@ async fn other_statuses_are_nobodys_business() {
     }
 }
 
+/// Whether a GET whose first answer is this is repeated under a route's `retry`.
+async fn repeats(retry: &str, bad: Reply) -> bool {
+    let upstream = first(bad).await;
+    let proxy = Proxy::start(&api(upstream.addr(), &[retry]));
+    proxy.get("http://api.test/").await;
+    upstream.count() == 2
+}
+
+#[tokio::test]
+async fn each_condition_brings_its_failures_and_statuses() {
+    let answers = [409, 500, 502, 503, 504].map(|status| (status, Reply::status(status)));
+    for (condition, statuses, reset) in [
+        ("5xx", &[500, 502, 503, 504][..], true),
+        ("gateway-error", &[502, 503, 504], true),
+        ("reset", &[], true),
+        ("connect-failure", &[], false),
+        ("refused-stream", &[], false),
+        ("timeout", &[], false),
+        ("retriable-4xx", &[409], false),
+    ] {
+        let retry = format!("retry: {{ statuses: [], conditions: {condition} }}");
+
+        for (status, answer) in &answers {
+            assert_eq!(repeats(&retry, answer.clone()).await, statuses.contains(status), "{condition} {status}");
+        }
+        assert_eq!(repeats(&retry, Reply::reset()).await, reset, "{condition}: a reset");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_connect_and_a_hanging_attempt_are_conditions_of_their_own() {
+    for (condition, connect, hang) in
+        [("connect-failure", true, false), ("timeout", false, true), ("reset", false, false), ("5xx", true, true)]
+    {
+        let retry = format!("retry: {{ statuses: [], conditions: {condition} }}");
+        let (refused, good) = (Port::refused(), Upstream::fixed("good").await);
+        let proxy = Proxy::start(&shared(&[refused.addr(), good.addr()], "round_robin", &[&retry]));
+        assert_eq!(proxy.get("http://api.test/").await.status == 200, connect, "{condition}");
+
+        let upstream = first(Reply::hang()).await;
+        let proxy = Proxy::start(&api(upstream.addr(), &[&retry, "timeout: { attempt: 150ms }"]));
+        assert_eq!(proxy.get("http://api.test/").await.status == 200, hang, "{condition}");
+    }
+}
+
+#[tokio::test]
+async fn statuses_are_single_or_ranges_and_methods_are_the_listed_ones() {
+    let retry = "retry: { statuses: [418, 520-522], methods: [GET, REPORT] }";
+    for (status, repeated) in [(418, true), (419, false), (519, false), (520, true), (522, true), (523, false)] {
+        assert_eq!(repeats(retry, Reply::status(status)).await, repeated, "{status}");
+    }
+    for (method, calls) in [("REPORT", 2), ("PUT", 1)] {
+        let upstream = first(Reply::status(418)).await;
+        let proxy = Proxy::start(&api(upstream.addr(), &[retry]));
+        proxy.call(method, "http://api.test/", &[], "").await;
+        assert_eq!(upstream.count(), calls, "{method}");
+    }
+}
+
+#[tokio::test]
+async fn a_listed_response_header_asks_for_a_repeat() {
+    let retry = "retry: { headers: { x-should-retry: 'true', x-busy: '*', x-code: '~5[0-9]' } }";
+    for (name, value, repeated) in [
+        ("X-Should-Retry", "true", true),
+        ("X-Should-Retry", "false", false),
+        ("X-Busy", "", true),
+        ("X-Code", "57", true),
+        ("X-Code", "570", false),
+    ] {
+        assert_eq!(repeats(retry, Reply::status(409).header(name, value)).await, repeated, "{name}: {value}");
+    }
+    let upstream = first(Reply::status(409).header("X-Busy", "1")).await;
+    let proxy = Proxy::start(&api(upstream.addr(), &[retry]));
+    assert_eq!((post(&proxy, &[]).await.status, upstream.count()), (409, 1), "a POST may have been acted on");
+}
+
+#[tokio::test]
+async fn a_client_sets_its_attempts_only_where_the_route_reads_them() {
+    for (line, value, status, calls) in [
+        ("retry: { attempts: 2, attempts_header: X-Attempts }", "4", 503, 4),
+        ("retry: { attempts: 2, attempts_header: X-Attempts }", "1", 503, 1),
+        ("retry: { attempts: 1, attempts_header: X-Attempts }", "2", 503, 2),
+        ("retry: { attempts: 2, attempts_header: X-Attempts }", "all", 400, 0),
+        ("retry: 2", "4", 503, 2),
+    ] {
+        let upstream = Upstream::http(|_| Reply::status(503)).await;
+        let proxy = Proxy::start(&api(upstream.addr(), &[line]));
+
+        let response = proxy.call("GET", "http://api.test/", &[&format!("X-Attempts: {value}")], "").await;
+
+        assert_eq!((response.status, upstream.count()), (status, calls), "{line} {value}");
+        let passed = upstream.requests().iter().filter(|seen| seen.header("x-attempts").is_some()).count();
+        assert_eq!(passed, if line == "retry: 2" { calls } else { 0 }, "{line}");
+    }
+}
+
 #[tokio::test]
 async fn a_reset_before_the_head_is_repeated_for_get() {
     for bad in [Reply::reset(), Reply::close(), Reply::raw("HTTP/1.1 200 OK\r\nCont").then(Then::Close)] {
@@ -466,6 +562,39 @@ async fn retry_after_is_obeyed() {
         assert_eq!((response.status, upstream.count()), (200, 2), "{status}");
         assert!((Duration::from_millis(990)..Duration::from_secs(4)).contains(&took), "{took:?}");
     }
+}
+
+#[tokio::test]
+async fn retry_after_may_be_a_date() {
+    for (date, status, calls) in [
+        ("Sun, 06 Nov 1994 08:49:37 GMT", 200, 2),
+        ("Sun Nov  6 08:49:37 1994", 200, 2),
+        ("Fri, 06 Nov 2395 08:49:37 GMT", 429, 1),
+        ("the day after", 429, 1),
+    ] {
+        let upstream = first(Reply::status(429).header("Retry-After", date)).await;
+        let proxy = Proxy::start(&api(upstream.addr(), &["timeout: { total: 20s }"]));
+
+        let response = proxy.get("http://api.test/").await;
+
+        assert_eq!((response.status, upstream.count()), (status, calls), "{date}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_during_a_wait_is_not_retried_for() {
+    let upstream = first(Reply::status(503).header("Retry-After", "1")).await;
+    let proxy = Proxy::start(&api(upstream.addr(), &[]));
+    let mut client = proxy.client().await;
+    client.send("GET http://api.test/ HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    upstream.until("the first attempt", |record| record.requests.len() == 1).await;
+
+    drop(client);
+    let again = upstream.until("a second attempt", |record| record.requests.len() == 2);
+    let again = tokio::time::timeout(Duration::from_millis(1500), again).await;
+
+    assert!(again.is_err(), "nobody waits for it");
+    assert_eq!(proxy.finish()[0]["reason"], "client_gone");
 }
 
 #[tokio::test]

@@ -18,12 +18,12 @@ LIBC = ctypes.CDLL(None)
 class Process:
     """A child and its descendants. As a context manager it ends them when the block is left."""
 
-    def __init__(self, argv, log, core=None):
+    def __init__(self, argv, log, core=None, stdin=subprocess.DEVNULL):
         self.argv = [str(a) for a in argv]
         self.log = pathlib.Path(log)
         with open(self.log, "ab") as out:
             self.child = subprocess.Popen(
-                self.argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, preexec_fn=lambda: prepare(core)
+                self.argv, stdin=stdin, stdout=out, stderr=out, preexec_fn=lambda: prepare(core)
             )
 
     def __enter__(self):

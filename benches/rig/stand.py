@@ -1,7 +1,7 @@
 """The stand: a temporary directory, the nginx backend, and proxies started from the committed configurations.
 
-Those files name the ports 4780 (listener), 4781 (admin), 4790 (backend), 4791 (backend over TLS) and the
-directory /tmp/attache-bench, so that each can be read and used as it is; here the names are replaced.
+Those files name the ports 4780 (listener), 4781 (admin), 4790 (backend), 4791 (backend over TLS; of a storm the
+second endpoint, and 4792 the third) and the directory /tmp/attache-bench, so that each can be read and used as it is; here the names are replaced.
 """
 
 import pathlib
@@ -18,16 +18,21 @@ DIRECTORY = "/tmp/attache-bench"
 
 
 class Stand:
-    """Owns the directory and the backend; as a context manager it removes both."""
+    """Owns the directory and the backend; as a context manager it removes both. With `backends`, so many free ports
+    are what stands in for it: whoever asked for them serves them."""
 
-    def __init__(self, core):
+    def __init__(self, core, backends=0):
         self.core = core
+        self.backends = backends
 
     def __enter__(self):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="attache-bench-"))
         try:
             (self.dir / "token").write_text("s3cr3t\n")
             (self.dir / "token").chmod(0o600)
+            if self.backends:
+                self.ports = {str(4790 + n): free() for n in range(self.backends)}
+                return self
             certificates(self.dir)
             self.ports = {"4790": free(), "4791": free()}
             conf = self.place(CONFIGS / "backend.conf", {})
@@ -55,16 +60,17 @@ class Stand:
         copy.write_text(text)
         return copy
 
-    def start(self, proxy, config, core=None, wrap=(), patience=20, form="absolute"):
-        """Starts a proxy on fresh ports and waits until it answers."""
+    def start(self, proxy, config, core=None, wrap=(), patience=20, form="absolute", edit=lambda text: text):
+        """Starts a proxy on fresh ports, with its configuration edited, and waits until it answers."""
         log = self.dir / "proxy.log"
         access = self.dir / "access.log"
         for old in (log, access):
             old.unlink(missing_ok=True)
         ports = {"4780": free(), "4781": free()}
         placed = self.place(proxy.config(config), ports)
+        placed.write_text(edit(placed.read_text()))
         running = process.Process([*wrap, *proxy.command(placed)], log, core)
-        running.port = ports["4780"]
+        running.port, running.admin = ports["4780"], ports["4781"]
         running.access = access if access_file(placed) else log
 
         def ready():

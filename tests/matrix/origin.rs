@@ -26,6 +26,8 @@ pub struct Tally {
     pub whole: usize,
     /// Those that the proxy gave up while they were served.
     pub gone: usize,
+    /// Answers whose head a client has.
+    pub begun: usize,
     /// Bytes written for a body without end.
     pub poured: usize,
 }
@@ -127,6 +129,8 @@ const INTERNAL_ERROR: u32 = 2;
 const INITIAL_WINDOW: u16 = 4;
 /// RFC 9113 section 6.9.2.
 const WINDOW: i64 = 65_535;
+/// For a head to reach the client.
+const BEGUN: Duration = Duration::from_secs(1);
 /// Of a body without end.
 const BLOCK: usize = 16 * 1024;
 
@@ -466,7 +470,7 @@ impl Talk {
     async fn broken(mut self, point: Point, how: How) {
         let head = self.head(200, &[("trailer", "x-sum")], false);
         let known = self.head(200, &[("content-length", "10")], true);
-        let (mut bytes, between) = match point {
+        let (bytes, between) = match point {
             Point::BeforeHead => (Vec::new(), true),
             Point::MidHead => (half(&head), false),
             Point::MidBody => ([known, self.part(b"abc")].concat(), true),
@@ -474,14 +478,17 @@ impl Talk {
             Point::BeforeLastChunk => ([head, self.piece(b"abc")].concat(), true),
             Point::InTrailers => ([head, self.piece(b"abc"), half(&self.trailers())].concat(), false),
         };
+        let begun = !matches!(point, Point::BeforeHead | Point::MidHead);
+        // It has gone where it can be read before the end is seen.
+        let _ = self.say(&bytes).await;
+        if begun && how == How::Reset {
+            until_begun(self.tally.subscribe()).await;
+        }
         if self.h2 && between && how == How::Reset {
-            bytes.extend(frame(RST_STREAM, 0, self.stream, &INTERNAL_ERROR.to_be_bytes()));
-            let _ = self.say(&bytes).await;
+            let _ = self.say(&frame(RST_STREAM, 0, self.stream, &INTERNAL_ERROR.to_be_bytes())).await;
             // The connection is good; only here a further request may come on it.
             return Box::pin(self.serve(Fault::Jitter, 0)).await;
         }
-        // It has gone where it can be read before the end is seen.
-        let _ = self.say(&bytes).await;
         match how {
             How::Close => self.goodbye(between).await,
             How::Reset => self.reader.unsplit(self.writer).reset_on_close(),
@@ -573,6 +580,12 @@ impl Talk {
         }
         Event::Window
     }
+}
+
+/// Waits until the client has the head: a reset throws away what was not yet read on the way there. A head that is held
+/// back longer than this is seen as one that never came.
+async fn until_begun(mut tally: watch::Receiver<Tally>) {
+    let _ = tokio::time::timeout(BEGUN, tally.wait_for(|tally| tally.begun > 0)).await;
 }
 
 fn half(bytes: &[u8]) -> Vec<u8> {

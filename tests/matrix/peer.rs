@@ -156,8 +156,8 @@ impl Peer {
         Self { speech, target, host }
     }
 
-    /// One request and its answer.
-    pub async fn ask(&mut self, ask: Ask) -> Heard {
+    /// One request and its answer; `began` is called when its head is there.
+    pub async fn ask(&mut self, ask: Ask, began: impl FnOnce()) -> Heard {
         let (method, sent, length) = match ask {
             Ask::Post => (Method::POST, WHOLE, WHOLE.len()),
             Ask::Part => (Method::POST, &[b'u'; FIRST][..], PROMISED),
@@ -168,12 +168,13 @@ impl Peer {
             Speech::H1(wire) => {
                 // A connection that has ended may refuse the bytes; that is seen by reading.
                 let _ = wire.send([head.into_bytes(), sent.to_vec()].concat()).await;
-                within("a response", read(wire)).await
+                within("a response", read(wire, began)).await
             }
             Speech::H2 { sender, .. } => {
                 let request = request(&method, &self.target, length);
                 let whole = sent.len() == length;
-                within("a response", exchange(sender, request, sent, whole)).await.unwrap_or_else(|_| Heard::nothing())
+                let answer = exchange(sender, request, (sent, whole), began);
+                within("a response", answer).await.unwrap_or_else(|_| Heard::nothing())
             }
         }
     }
@@ -252,8 +253,8 @@ fn request(method: &Method, target: &str, length: usize) -> Request<()> {
 async fn exchange(
     sender: &SendRequest<Bytes>,
     request: Request<()>,
-    sent: &'static [u8],
-    whole: bool,
+    (sent, whole): (&'static [u8], bool),
+    began: impl FnOnce(),
 ) -> Result<Heard, h2::Error> {
     let mut ready = sender.clone().ready().await?;
     let (answer, mut upload) = ready.send_request(request, sent.is_empty())?;
@@ -261,6 +262,7 @@ async fn exchange(
         upload.send_data(Bytes::from_static(sent), whole)?;
     }
     let (head, mut incoming) = answer.await?.into_parts();
+    began();
     let own = head.headers.contains_key("proxy-status");
     let mut heard = Heard { status: head.status.as_u16(), own, body: Vec::new(), end: End::Cut };
     while let Some(data) = incoming.data().await {
@@ -274,7 +276,7 @@ async fn exchange(
     Ok(heard)
 }
 
-async fn read(wire: &mut Wire) -> Heard {
+async fn read(wire: &mut Wire, began: impl FnOnce()) -> Heard {
     let (line, fields) = loop {
         match wire.head().await {
             Ok(Some((line, _))) if line.starts_with("HTTP/1.1 1") => {}
@@ -282,6 +284,7 @@ async fn read(wire: &mut Wire) -> Heard {
             Ok(None) | Err(_) => return Heard::nothing(),
         }
     };
+    began();
     let status = line.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
     let mut body = Vec::new();
     let framed: std::io::Result<Fields> = match field(&fields, "content-length") {

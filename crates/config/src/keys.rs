@@ -59,6 +59,7 @@ form!(STATUSES, statuses, true, "a status such as `429`, `5xx` or `500-504`");
 form!(PORTS, ports, true, "a port such as `443`, or a range such as `\"8000-8999\"`");
 form!(RATE, rate, false, "a rate such as `100/s`, `1000/m` or `5000/h`");
 form!(PER, per, false, "`route`, `client`, `destination` or `header:<name>`");
+form!(HEDGE_AFTER, hedge_after, false, "a time such as `50ms`, or a percentile such as `p95`");
 form!(GRPC, grpc, true, "a gRPC status such as `unavailable`");
 form!(HEADER, header_name, false, "a header name");
 form!(EDITED, edited_header, false, "a header name");
@@ -100,6 +101,7 @@ pub(crate) static ROUTE_KIND: Kind = Kind::Table(&ROUTE);
 static UPSTREAM_KIND: Kind = Kind::Table(&UPSTREAM);
 static TARGET_KIND: Kind = Kind::Table(&TARGET);
 static RETRY_KIND: Kind = Kind::Table(&RETRY);
+static HEDGE_KIND: Kind = Kind::Table(&HEDGE);
 static BREAKER_KIND: Kind = Kind::Table(&BREAKER);
 static OUTLIER_KIND: Kind = Kind::Table(&OUTLIER);
 static ACCESS_KIND: Kind = Kind::Table(&ACCESS);
@@ -271,8 +273,9 @@ pub(crate) static BALANCE: Table = table(
     )]],
 );
 
-static POLICY: [Field; 13] = [
+static POLICY: [Field; 14] = [
     field("rewrite", Kind::Table(&REWRITE), Is("{}"), "Changes to the target on its way out."),
+    field("deadline", Kind::Table(&DEADLINE), Means("grpc-timeout only"), "How long the client itself waits."),
     field("retry", OrFalse(&RETRY_KIND), Is("{}"), "Repeats what is safe to repeat."),
     field("breaker", OrFalse(&BREAKER_KIND), Is("{}"), "Stops calling what keeps failing."),
     field("limit", Kind::Table(&LIMIT), Is("{}"), "How much is sent at once."),
@@ -314,6 +317,7 @@ pub(crate) static ROUTE: Table = table(
             field("redirect", Kind::Table(&REDIRECT), Means("none"), "Answers with a redirect."),
             field("respond", Kind::Table(&RESPOND), Means("none"), "Answers at once."),
             field("timeout", Kind::Table(&TIMEOUT), Is("{}"), "How long things may take."),
+            field("hedge", OrFalse(&HEDGE_KIND), Means("off"), "A second try elsewhere while the first is late."),
             field("mirror", Kind::Table(&MIRROR), Means("off"), "Copies a share of the requests to another upstream."),
             field("fallback", List(&FALLBACK_KIND), Is("[]"), "Who answers when the upstream does not, or not well."),
         ],
@@ -545,6 +549,36 @@ pub(crate) static DEFAULT_TIMEOUT: Table = table(
     ],
 );
 
+pub(crate) static DEADLINE: Table = table(
+    "deadline",
+    "How long the client itself waits for a whole answer; shortens `timeout: total`, and each attempt sends what is left.",
+    Some("header"),
+    &[&[
+        field("header", Kind::Form(&EDITED), Required, "The header that says so, in milliseconds or with a unit."),
+        field(
+            "out",
+            OrFalse(&EDITED_KIND),
+            Means("the same header"),
+            "The header with what is left; `false` for none.",
+        ),
+    ]],
+);
+
+pub(crate) static HEDGE: Table = table(
+    "hedge",
+    "A second try at another endpoint while the first is late; GET, HEAD and OPTIONS only.",
+    Some("after"),
+    &[&[
+        field(
+            "after",
+            Kind::Form(&HEDGE_AFTER),
+            Is("p95"),
+            "How late: a time, or longer than this share of answers took.",
+        ),
+        field("budget", Share, Is("5%"), "Second tries at most, as a share of the requests."),
+    ]],
+);
+
 pub(crate) static RETRY: Table = table(
     "retry",
     "Repeats what is safe to repeat.",
@@ -571,6 +605,18 @@ pub(crate) static RETRY: Table = table(
             "Methods that may be repeated once a byte was sent.",
         ),
         field("grpc", OneOrMany(&GRPC_KIND), Is("[]"), "gRPC statuses to retry."),
+        field(
+            "headers",
+            Map(&HEADER, &VALUE_MATCH_KIND),
+            Is("{}"),
+            "Response headers that ask for a retry, whatever the status: exact, * for present, ~regex.",
+        ),
+        field(
+            "attempts_header",
+            Kind::Form(&EDITED),
+            Means("a client has no say"),
+            "The header by which a client sets `attempts` for its request.",
+        ),
         field("backoff", Duration(1), Is("25ms"), "The first wait, at most; it doubles, with full jitter."),
         field("max_backoff", Duration(1), Means("ten times `backoff`"), "The longest wait."),
         field("budget", Kind::Table(&BUDGET), Is("{}"), "Retries allowed, so that they cannot become a storm."),

@@ -15,7 +15,7 @@ pub(crate) use http::{
     edited_header, grpc, hash_on, header_name, header_value, location, media, method, path, path_match, statuses,
     value_match,
 };
-pub(crate) use limit::{per, rate};
+pub(crate) use limit::{hedge_after, per, rate};
 pub(crate) use net::{To, address, destination, host, name, net, origin, resolve, rewritten_host, socket, to, url};
 
 /// Why a text is not of a form.

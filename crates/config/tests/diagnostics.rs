@@ -76,7 +76,7 @@ fn cases() -> Vec<(&'static str, Vec<Diagnostic>)> {
     let toml = |text| config::parse(text, "attache.toml", Format::Toml).unwrap_err();
     vec![
         ("unknown key with a near name", route("tiemout: 2s")),
-        ("unknown key of a later version", route("hedge: true")),
+        ("unknown key of a later version", route("intercept: true")),
         ("unknown key in TOML", toml("[log]\nlevle = \"info\"\n")),
         ("wrong type", route("timeout: [1s]")),
         ("wrong type: nothing", found("routes:\n")),
@@ -234,7 +234,7 @@ fn no_text_of_a_secret_is_ever_shown() {
         "auth: { x: { file: /a }, x: hunter2 }",
         "auht: { bearer: hunter2 }",
         "auht: hunter2",
-        "hedge: { token: [hunter2] }",
+        "intercept: { token: [hunter2] }",
         "token: hunter2",
         "bearer: hunter2",
         "retry: [{ auth: { bearer: hunter2 } }]",
@@ -335,10 +335,38 @@ fn a_queue_needs_places_and_a_burst_a_rate() {
 
 #[test]
 fn keys_of_later_versions_are_unknown() {
-    for key in ["health", "hedge", "allow", "intercept"] {
+    for key in ["health", "allow", "intercept"] {
         assert_eq!(ids(&found(&format!("{ROUTE}{key}: 1\n"))), ["unknown-key"], "{key}");
     }
     for key in ["parent", "tracing"] {
         assert_eq!(ids(&found(&format!("{key}: 1\n"))), ["unknown-key"], "{key}");
     }
+}
+
+#[test]
+fn a_hedge_needs_somewhere_else_to_go() {
+    let pool =
+        "upstreams: [{name: pool, endpoints: [http://a:1, http://b:1]}]\nroutes: [{match: x.com, to: 'upstream:pool', ";
+    let route = |rest: &str| ids(&found(&format!("routes: [{{match: x.com, {rest}}}]\n")));
+    assert!(ids(&found(&format!("{pool}hedge: 50ms}}]"))).is_empty());
+    assert!(route("to: [http://a, http://b], hedge: p95").is_empty());
+    assert!(route("to: http://a, hedge: false").is_empty());
+
+    for alone in ["to: http://a", "to: [http://a]", "timeout: 1s"] {
+        assert_eq!(route(&format!("{alone}, hedge: p95")), ["no-effect"], "{alone}");
+    }
+    let one = pool.replace(", http://b:1", "");
+    assert_eq!(ids(&found(&format!("{one}hedge: {{}}}}]"))), ["no-effect"]);
+    assert_eq!(route("respond: 200, hedge: p95"), ["misplaced-key"]);
+    assert_eq!(ids(&found("default: {hedge: p95}\n")), ["unknown-key"], "a host is one endpoint");
+}
+
+#[test]
+fn a_deadline_names_a_header_of_its_own() {
+    assert!(ids(&found(&format!("{ROUTE}deadline: X-Timeout\n"))).is_empty());
+    assert!(ids(&found(&format!("{ROUTE}deadline: {{header: X-Timeout, out: false}}\n"))).is_empty());
+    for wrong in ["grpc-timeout", "connection", "'a b'", "{header: te}"] {
+        assert_eq!(ids(&found(&format!("{ROUTE}deadline: {wrong}\n"))), ["bad-value"], "{wrong}");
+    }
+    assert_eq!(ids(&found(&format!("{ROUTE}deadline: {{out: X-Timeout}}\n"))), ["missing-key"]);
 }

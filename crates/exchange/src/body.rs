@@ -29,6 +29,7 @@ use self::hold::Held;
 pub use self::hold::Hold;
 use self::pace::Pace;
 pub use self::replay::Replay;
+use crate::hush::hush;
 use crate::{Error, ErrorKind, Exchange, clock, headers};
 
 /// How a body ended.
@@ -146,6 +147,14 @@ impl Body {
         self.record.as_ref()
     }
 
+    /// From where it can be read again, if somebody keeps it for that.
+    pub fn replay(&self) -> Option<Replay> {
+        match &self.kind {
+            Kind::Replay(cursor) => Some(cursor.replay()),
+            _ => None,
+        }
+    }
+
     /// Adds what is to be told of its end; the one added first is told first.
     pub fn attach(&mut self, guard: Box<dyn Finish>) {
         self.extra().guards.push(guard);
@@ -219,7 +228,7 @@ impl Body {
                 self.kind = Kind::Empty;
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
-            Kind::Incoming(incoming, side, h1) => match Pin::new(&mut *incoming).poll_frame(cx) {
+            Kind::Incoming(incoming, side, h1) => match poll_incoming(incoming, *h1 && *side == Side::Upstream, cx) {
                 Poll::Ready(None)
                     if self.extra.as_ref().is_some_and(|extra| extra.flagged) && !incoming.is_end_stream() =>
                 {
@@ -318,6 +327,20 @@ impl Idle {
             timer.as_mut().reset(clock::instant(due));
         }
     }
+}
+
+type Polled = Poll<Option<Result<Frame<Bytes>, hyper::Error>>>;
+
+/// `drowsy`: the connection is one of `hush::Drowsy`.
+fn poll_incoming(incoming: &mut Incoming, drowsy: bool, cx: &mut Context<'_>) -> Polled {
+    if drowsy && let Some(left) = incoming.size_hint().exact() {
+        let is_last = |polled: &Polled| match polled {
+            Poll::Ready(Some(Ok(frame))) => frame.data_ref().is_some_and(|data| data.len() as u64 == left),
+            _ => false,
+        };
+        return hush(|| Pin::new(incoming).poll_frame(cx), |polled| !is_last(polled));
+    }
+    Pin::new(incoming).poll_frame(cx)
 }
 
 fn failed(error: hyper::Error, side: Side) -> Error {

@@ -49,6 +49,7 @@ pub fn error(error: &Error) -> Verdict {
         | K::BreakerOpen
         | K::NoHealthyEndpoint
         | K::ClientGone
+        | K::HedgeLost
         | K::Credential
         | K::ParentProxy
         | K::Draining

@@ -119,6 +119,7 @@ kinds! {
     Deadline "deadline" 504 4 "http_response_timeout" "UT" Never, "the request's total time is used up";
     Truncated "truncated" 502 14 "http_response_incomplete" "UC" Never, "the upstream's answer ended early";
     ClientGone "client_gone" 499 1 "" "DC" Never, "the client went away";
+    HedgeLost "hedge_lost" 499 1 "" "-" Never, "another try of the same request was faster";
     Credential "credential" 502 14 "proxy_internal_error" "-" Never, "the credential for the upstream could not be had";
     ParentProxy "parent_proxy" 502 14 "connection_refused" "UF" Unsent, "the parent proxy refused";
     Draining "draining" 503 14 "destination_unavailable" "-" Never, "this proxy is shutting down";

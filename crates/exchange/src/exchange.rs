@@ -18,6 +18,7 @@ use smallvec::SmallVec;
 
 use crate::body::Hold;
 use crate::detour::Detour;
+use crate::race::Race;
 use crate::{Authority, Body, ErrorKind, Interim};
 
 /// By which way a request came in.
@@ -112,6 +113,8 @@ pub struct Attempt {
     pub result: Result<u16, ErrorKind>,
     /// On a connection that had served before.
     pub reused: bool,
+    /// Sent while another was under way.
+    pub hedge: bool,
 }
 
 /// How far the client's body has been read.
@@ -158,6 +161,7 @@ pub struct Exchange {
     bytes_out: AtomicU64,
     attempts: Mutex<SmallVec<[Attempt; 1]>>,
     held: OnceLock<Box<dyn Any + Send + Sync>>,
+    race: OnceLock<Box<Race>>,
 }
 
 impl Exchange {
@@ -188,7 +192,18 @@ impl Exchange {
             bytes_out: AtomicU64::new(0),
             attempts: Mutex::new(SmallVec::new()),
             held: OnceLock::new(),
+            race: OnceLock::new(),
         }
+    }
+
+    /// It may be tried twice at once from here on.
+    pub fn begin_race(&self) -> &Race {
+        self.race.get_or_init(Box::default)
+    }
+
+    /// What is known of two tries at once, where there may be two.
+    pub fn race(&self) -> Option<&Race> {
+        self.race.get().map(|race| &**race)
     }
 
     /// The client expects `100-continue`: its body is to be held.

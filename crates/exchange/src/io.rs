@@ -180,7 +180,7 @@ impl AsyncWrite for Io {
     #[inline]
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         match &mut self.kind {
-            Kind::Tcp(tcp) => Pin::new(tcp).poll_write(cx, data),
+            Kind::Tcp(tcp) => write(Pin::new(tcp), cx, data),
             _ => each!(self, io => Pin::new(io).poll_write(cx, data)),
         }
     }
@@ -241,7 +241,7 @@ impl Io {
 
 fn write_joined(tcp: Pin<&mut TcpStream>, cx: &mut Context<'_>, data: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
     if let [only] = data {
-        return tcp.poll_write(cx, only);
+        return write(tcp, cx, only);
     }
     let mut space = [MaybeUninit::uninit(); JOINED];
     let mut joined = ReadBuf::uninit(&mut space);
@@ -251,7 +251,15 @@ fn write_joined(tcp: Pin<&mut TcpStream>, cx: &mut Context<'_>, data: &[IoSlice<
         }
         joined.put_slice(piece);
     }
-    tcp.poll_write(cx, joined.filled())
+    write(tcp, cx, joined.filled())
+}
+
+/// Nearly every socket takes what it is given: whether it can is asked only of one that did not.
+fn write(tcp: Pin<&mut TcpStream>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+    match tcp.try_write(data) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => tcp.poll_write(cx, data),
+        written => Poll::Ready(written),
+    }
 }
 
 /// Where a dialed connection is kept for plain HTTP.

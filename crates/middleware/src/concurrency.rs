@@ -40,6 +40,12 @@ pub struct Params {
     pub queue: Option<Queue>,
 }
 
+impl Params {
+    const fn places(self) -> Limit {
+        Limit { most: self.limit, adaptive: self.adaptive }
+    }
+}
+
 /// Where requests wait.
 #[derive(Clone, Copy, Debug)]
 pub struct Queue {
@@ -67,6 +73,24 @@ impl Scope {
     }
 }
 
+impl Scope {
+    /// Requests that have a place, and that wait for one.
+    pub fn sum(&self) -> (u32, usize) {
+        match self {
+            Self::One(bulkhead) => (bulkhead.inflight(), bulkhead.waiting()),
+            Self::Hosts(hosts) => hosts.sum(),
+        }
+    }
+
+    /// How many places there are now; `None` where each host has its own.
+    pub fn places(&self, params: Params) -> Option<u32> {
+        match self {
+            Self::One(bulkhead) => Some(bulkhead.limit(params.places())),
+            Self::Hosts(_) => None,
+        }
+    }
+}
+
 /// Admits so many at once.
 pub fn layer(params: Params, scope: Scope) -> impl Layer<ArcService, Service = ArcService> {
     tower::layer::layer_fn(move |inner| ArcService::new(Concurrency { inner, params, scope: scope.clone() }))
@@ -80,10 +104,9 @@ struct Concurrency {
 
 impl Concurrency {
     fn handle(&self, request: Request<Body>) -> ResponseFuture {
-        let Params { limit, adaptive, queue } = self.params;
+        let (limit, queue) = (self.params.places(), self.params.queue);
         let exchange = Exchange::of(&request);
         let Some(bulkhead) = self.scope.of(exchange) else { return self.inner.call(request) };
-        let limit = Limit { most: limit, adaptive };
         match bulkhead.enter(limit, queue.map_or(0, |queue| queue.size)) {
             Entry::Now(place) => {
                 exchange.keep(Box::new(place));

@@ -3,10 +3,14 @@
 //! Whatever waits below reads it there: the attempt ends at it (and so counts against an endpoint that hangs), the
 //! backoff is not begun if it would outlast it. A timer of this layer's own would fire at the same instant as the
 //! attempt's, and cost every request a box and a thousand instructions. A route's total time ends at the response
-//! head, so that slow streams are not cut; a `grpc-timeout` bounds the whole call, and there this layer does keep
-//! the time, for the body as well.
+//! head, so that slow streams are not cut. What the client gives, by `grpc-timeout` or by a header that the route names,
+//! bounds the whole answer, and there this layer does keep the time, for the body as well. Neither makes the other
+//! longer: the earliest holds.
 //!
-//! Cost: nothing but a store; with `grpc-timeout` a box for the future and one for the body.
+//! A `grpc-timeout` that is malformed is left to the server, whose protocol it is. In the route's own header it is the
+//! client's error, since whoever sends one relies on it.
+//!
+//! Cost: nothing but a store; with a time of the client's a box for the future and one for the body.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,40 +26,51 @@ use policy::Tick;
 use tokio::time::Sleep;
 use tower::Layer;
 
-use crate::grpc_timeout;
+use crate::{grpc_timeout, request_timeout};
+
+/// The attempt keeps the time too, in steps of so much; what it says of itself is the better record.
+const GRACE: Duration = Duration::from_millis(15);
 
 /// What a deadline is made of.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Params {
     /// From the complete request head to the response head; `None` leaves only what the request itself asks for.
     pub total: Option<Duration>,
+    /// The field by which clients say how long they wait, besides `grpc-timeout`.
+    pub header: Option<HeaderName>,
 }
 
 /// Bounds the whole of a request, however many attempts it takes.
 pub fn layer(params: Params) -> impl Layer<ArcService, Service = ArcService> {
-    tower::layer::layer_fn(move |inner| ArcService::new(Deadline { inner, total: params.total }))
+    tower::layer::layer_fn(move |inner| ArcService::new(Deadline { inner, params: params.clone() }))
 }
 
 struct Deadline {
     inner: ArcService,
-    total: Option<Duration>,
+    params: Params,
 }
 
 impl Deadline {
     fn handle(&self, request: Request<Body>) -> ResponseFuture {
         let exchange = Exchange::of(&request);
         let started = exchange.head.started;
-        if let Some(total) = self.total {
+        if let Some(total) = self.params.total {
             exchange.shorten_deadline(started + total);
         }
-        let stream = grpc(exchange, &request).map(|timeout| started + timeout);
-        if let Some(at) = stream {
-            exchange.shorten_deadline(at);
+        let mut given = grpc(exchange, &request);
+        if let Some(name) = &self.params.header {
+            match request_timeout::given(request.headers(), name) {
+                Ok(own) => given = [given, own.map(|own| own.time)].into_iter().flatten().min(),
+                Err(request_timeout::Malformed) => return ResponseFuture::refuse(malformed(name)),
+            }
         }
-        match stream {
-            None => self.inner.call(request),
-            Some(at) => ResponseFuture::new(within(at, Arc::clone(exchange), self.inner.call(request))),
+        let Some(given) = given else { return self.inner.call(request) };
+        let at = started + given;
+        exchange.shorten_deadline(at);
+        if at <= exchange.now() {
+            return ResponseFuture::refuse(ErrorKind::Deadline);
         }
+        ResponseFuture::new(within(at, Arc::clone(exchange), self.inner.call(request)))
     }
 }
 
@@ -65,8 +80,13 @@ fn grpc(exchange: &Arc<Exchange>, request: &Request<Body>) -> Option<Duration> {
     exchange.head.grpc.then(|| request.headers().get(grpc_timeout::NAME).and_then(grpc_timeout::parse)).flatten()
 }
 
+fn malformed(name: &HeaderName) -> Error {
+    Error::new(ErrorKind::BadRequest)
+        .with_detail(format!("`{name}` is neither a number of milliseconds nor a time such as 250ms, 1.5s or 2m"))
+}
+
 async fn within(at: Tick, exchange: Arc<Exchange>, inner: ResponseFuture) -> Outcome {
-    let outcome = tokio::time::timeout_at(clock::instant(at), inner).await.unwrap_or_else(|_| Err(expired()));
+    let outcome = tokio::time::timeout_at(clock::instant(at + GRACE), inner).await.unwrap_or_else(|_| Err(expired()));
     outcome.map(|response| {
         response.map(|body| match body.is_end_stream() {
             true => body,
@@ -81,8 +101,9 @@ fn expired() -> Error {
 
 /// A body that fails at a point in time; its timer is made at the first wait.
 ///
-/// The client keeps the same time, and whoever is first must tell it the same: trailers with the status, since a reset
-/// stream would be an internal error. HTTP/1 sends no trailers that were not announced, so there it is a cut.
+/// A client of gRPC keeps the same time, and whoever is first must tell it the same: trailers with the status, since a
+/// reset stream would be an internal error. HTTP/1 sends no trailers that were not announced, so there, and without gRPC,
+/// it is a cut.
 struct Timed {
     body: Body,
     at: Tick,
@@ -108,7 +129,7 @@ impl HttpBody for Timed {
         let timer = this.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(clock::instant(at))));
         std::task::ready!(timer.as_mut().poll(cx));
         this.body = Body::empty();
-        if this.exchange.head.version != Version::HTTP_2 {
+        if !this.exchange.head.grpc || this.exchange.head.version != Version::HTTP_2 {
             return Poll::Ready(Some(Err(expired())));
         }
         this.exchange.set_reason(ErrorKind::Deadline);
@@ -133,7 +154,8 @@ mod tests {
     use super::*;
     use crate::testing::{self, Bottom, get, record, request_with, silent, status};
 
-    const TOTAL: Params = Params { total: Some(Duration::from_secs(2)) };
+    const TOTAL: Params = Params { total: Some(Duration::from_secs(2)), header: None };
+    const HEADER: HeaderName = HeaderName::from_static("x-timeout");
 
     fn call(timeout: &'static str) -> Request<Body> {
         let mut request = request_with(Method::POST, "http://a.test/x", |head| head.grpc = true);
@@ -168,7 +190,85 @@ mod tests {
 
         assert_eq!(error.kind, ErrorKind::Deadline);
         let took = clock::now().since(start);
-        assert!((500..510).contains(&took.as_millis()), "{took:?}");
+        assert!((500..520).contains(&took.as_millis()), "{took:?}");
+    }
+
+    fn params(total: Option<u64>) -> Params {
+        Params { total: total.map(Duration::from_millis), header: Some(HEADER) }
+    }
+
+    fn asking(value: &'static str) -> Request<Body> {
+        let mut request = get("http://a.test/");
+        request.headers_mut().insert(HEADER, HeaderValue::from_static(value));
+        request
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_header_of_the_routes_choice_shortens_the_total_time_and_never_lengthens_it() {
+        for (total, value, expected) in
+            [(None, "500", 500), (Some(2000), "0.5s", 500), (Some(2000), "1m", 2000), (Some(100), "500ms", 100)]
+        {
+            let service = Bottom::default().under(layer(params(total)));
+            let request = asking(value);
+            let exchange = record(&request);
+
+            assert_eq!(status(service.call(request)).await, 200);
+
+            let at = exchange.deadline().expect("a deadline").since(exchange.head.started);
+            assert_eq!(at.as_millis(), expected, "{total:?} {value}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_earlier_of_header_and_grpc_timeout_holds() {
+        for (grpc, own, expected) in [("1S", "300ms", 300), ("200m", "300ms", 200)] {
+            let service = Bottom::default().under(layer(params(None)));
+            let mut request = call(grpc);
+            request.headers_mut().insert(HEADER, HeaderValue::from_static(own));
+            let exchange = record(&request);
+
+            assert_eq!(status(service.call(request)).await, 200);
+
+            assert_eq!(exchange.deadline(), Some(exchange.head.started + Duration::from_millis(expected)));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_malformed_header_is_the_clients_error_and_another_field_is_no_deadline() {
+        let bottom = Bottom::default();
+        let error = bottom.under(layer(params(None))).call(asking("soon")).await.expect_err("a refusal");
+        assert_eq!((error.kind, bottom.calls()), (ErrorKind::BadRequest, 0));
+
+        let request = asking("soon");
+        let exchange = record(&request);
+        assert_eq!(status(bottom.under(layer(TOTAL)).call(request)).await, 200);
+        assert_eq!(exchange.deadline(), Some(exchange.head.started + Duration::from_secs(2)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_no_time_left_is_refused_before_anything_is_sent() {
+        let bottom = Bottom::default();
+        let service = bottom.under(layer(params(None)));
+        for request in [asking("0"), call("0n")] {
+            let error = service.call(request).await.expect_err("a refusal");
+            assert_eq!((error.kind, error.sent), (ErrorKind::Deadline, Sent::Nothing));
+        }
+        assert_eq!(bottom.calls(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_header_covers_the_body_and_cuts_it_without_grpc_words() {
+        for version in [Version::HTTP_11, Version::HTTP_2] {
+            let service = Bottom::default().then(|| Ok(stalling())).under(layer(params(None)));
+            let mut request = request_with(Method::GET, "http://a.test/x", |head| head.version = version);
+            request.headers_mut().insert(HEADER, HeaderValue::from_static("500"));
+
+            let mut body = service.call(request).await.expect("a response").into_body();
+            body.frame().await.expect("a frame").expect("data");
+            let error = body.frame().await.expect("a frame").expect_err("a failure");
+
+            assert_eq!(error.kind, ErrorKind::Deadline, "{version:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -113,13 +113,14 @@ impl Fallback {
         }
         let exchange = Arc::clone(exchange);
         let sends = self.params.rules.iter().any(|rule| matches!(rule.with, With::Upstream(_)));
+        let safe = self.params.methods.contains(request.method()) || request.headers().contains_key(IDEMPOTENCY_KEY);
         let kept = sends.then(|| Kept::of(&mut request, self.params.body_limit));
         let stale = self.params.rules.iter().find_map(|rule| match &rule.with {
             With::Stale(stale) => Some(stale),
             _ => None,
         });
         let asked = stale.map(|stale| stale.ask(&request));
-        let run = Run { params: Arc::clone(&self.params), exchange, kept, asked };
+        let run = Run { params: Arc::clone(&self.params), exchange, safe, kept, asked };
         ResponseFuture::new(run.run(self.inner.call(request)))
     }
 }
@@ -130,6 +131,8 @@ exchange::by_reference!(Fallback);
 struct Run {
     params: Arc<Params>,
     exchange: Arc<Exchange>,
+    /// Doing it twice is doing it once.
+    safe: bool,
     /// To send it elsewhere.
     kept: Option<Kept>,
     /// To find what was kept, and to keep what comes.
@@ -175,9 +178,8 @@ impl Run {
     fn again(&self, outcome: &Outcome) -> Option<Request<Body>> {
         let kept = self.kept.as_ref()?;
         let unsent = matches!(outcome, Err(error) if error.sent == Sent::Nothing);
-        let safe = self.params.methods.contains(&kept.method) || kept.headers.contains_key(IDEMPOTENCY_KEY);
         let late = self.exchange.remaining(clock::now()).is_some_and(|left| left.is_zero());
-        if !(unsent || safe) || late || self.exchange.upload() == Upload::Broken {
+        if !(unsent || self.safe) || late || self.exchange.upload() == Upload::Broken {
             return None;
         }
         kept.request()

@@ -1,4 +1,4 @@
-//! Per-attempt header edits: the route's own, `Via`, and what is left of a gRPC timeout.
+//! Per-attempt header edits: the route's own, `Via`, and what is left of the time that the client gave.
 //!
 //! Request edits are made in place. The response is touched only if the route edits it, or if the scheme
 //! differs between the two sides: a client that came over plain HTTP to a host we reach over TLS would be led
@@ -17,7 +17,7 @@ use http::uri::Scheme;
 use http::{Request, Response};
 use tower::Layer;
 
-use crate::grpc_timeout;
+use crate::{grpc_timeout, request_timeout};
 
 /// What is edited.
 #[derive(Clone, Debug, Default)]
@@ -28,8 +28,30 @@ pub struct Params {
     pub response: Edit,
     /// Our own member of `Via`.
     pub via: Option<Arc<Via>>,
+    /// The client's own deadline.
+    pub deadline: Option<Deadline>,
     /// Lead redirects to the same host back to plain HTTP for clients that use that.
     pub rewrite_location: bool,
+}
+
+/// A field with what a client has left, and under which name it goes on.
+#[derive(Clone, Debug)]
+pub struct Deadline {
+    /// Towards us.
+    pub header: HeaderName,
+    /// Towards the upstream; `None` keeps it to ourselves.
+    pub out: Option<HeaderName>,
+}
+
+impl Deadline {
+    fn pass_on(&self, request: &mut Request<Body>) {
+        let Ok(Some(given)) = request_timeout::given(request.headers(), &self.header) else { return };
+        let gone = clock::now().since(Exchange::of(request).head.started);
+        request.headers_mut().remove(&self.header);
+        if let Some(out) = &self.out {
+            request.headers_mut().insert(out.clone(), given.left(gone));
+        }
+    }
 }
 
 /// Removals first, then replacements, then additions.
@@ -78,6 +100,9 @@ impl Headers {
         let (grpc, version) = (head.grpc, head.version);
         if grpc {
             pass_on_timeout(&mut request);
+        }
+        if let Some(deadline) = &self.params.deadline {
+            deadline.pass_on(&mut request);
         }
         self.params.request.apply(request.headers_mut());
         if let Some(via) = &self.params.via {
@@ -237,6 +262,29 @@ mod tests {
 
         let sent: Vec<_> = bottom.seen().iter().flat_map(|seen| values(&seen.headers, "grpc-timeout")).collect();
         assert_eq!(sent, ["1500000u", "0n", "soon", "2S"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_attempt_passes_on_what_is_left_of_the_clients_own_deadline() {
+        let header = HeaderName::from_static("x-timeout");
+        for (out, name) in [(Some("x-timeout"), "x-timeout"), (Some("x-left"), "x-left"), (None, "x-timeout")] {
+            let bottom = Bottom::default();
+            let deadline = Deadline { header: header.clone(), out: out.map(HeaderName::from_static) };
+            let service = bottom.under(layer(Params { deadline: Some(deadline), ..Params::default() }));
+            for value in ["2s", "2000"] {
+                let mut request = get("http://a.test/x");
+                request.headers_mut().insert(&header, HeaderValue::from_static(value));
+                tokio::time::advance(std::time::Duration::from_millis(500)).await;
+
+                assert_eq!(status(service.call(request)).await, 200);
+            }
+            assert_eq!(status(service.call(get("http://a.test/x"))).await, 200);
+
+            let seen = bottom.seen();
+            let sent: Vec<_> = seen.iter().flat_map(|seen| values(&seen.headers, name)).collect();
+            assert_eq!(sent, if out.is_some() { vec!["1500ms", "1500"] } else { vec![] }, "{out:?}");
+            assert!(out == Some("x-timeout") || seen.iter().all(|seen| !seen.headers.contains_key(&header)));
+        }
     }
 
     /// The response's `Location` and whether HSTS is still there.

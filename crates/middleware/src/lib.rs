@@ -11,6 +11,7 @@ pub mod decompress;
 pub mod fallback;
 pub mod fault;
 pub mod headers;
+pub mod hedge;
 pub mod mirror;
 pub mod observe;
 pub mod pacing;
@@ -22,6 +23,9 @@ pub mod target;
 
 mod coding;
 mod grpc_timeout;
+mod original;
+mod request_timeout;
+mod retry_after;
 #[cfg(test)]
 mod testing;
 

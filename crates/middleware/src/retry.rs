@@ -2,7 +2,8 @@
 //!
 //! Whether a result may be repeated is decided in `rules`; what is left here is whether there is another try, a
 //! body to send, time to wait and budget, in that order, so that a retry refused for anything else costs no
-//! budget. Whatever stops the retries, the client gets the last real result, never a report about retrying.
+//! budget. Each refusal has a word, which the metrics count. Whatever stops the retries, the client gets the last real
+//! result, never a report about retrying.
 //! A response that is given up is dropped before the wait: its connection must not idle through a backoff.
 //!
 //! A body is read for the first attempt as the client sends it and kept up to a cap meanwhile; once it outgrew
@@ -14,7 +15,6 @@
 //! header map above all: an attempt consumes its request, so the copy must be made before it is known to be
 //! needed. With a body, one shared buffer.
 
-mod after;
 mod rules;
 
 use std::sync::Arc;
@@ -23,17 +23,21 @@ use std::time::Duration;
 use exchange::body::Replay;
 use exchange::exchange::Upload;
 use exchange::service::Outcome;
-use exchange::{ArcService, Body, Error, Exchange, Random, Repeat, ResponseFuture, clock};
-use http::{Extensions, HeaderMap, Method, Request, Uri, Version};
+use exchange::{ArcService, Body, Error, ErrorKind, Exchange, Random, Repeat, ResponseFuture, clock};
+use http::{HeaderName, Method, Request};
 use http_body::Body as _;
 use policy::budget::Budget;
 use tower::Layer;
 
 use self::rules::Verdict;
-pub use self::rules::{Conditions, Params};
+pub use self::rules::{Conditions, Params, Wanted};
+use crate::original::Original;
+use crate::retry_after;
 
 /// How long a `Retry-After` is waited for without a total deadline.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Attempts that a request may ask for.
+const MOST: u32 = 100;
 
 /// What retries of several routes and workers share.
 #[derive(Clone, Debug)]
@@ -88,13 +92,18 @@ struct Retry {
 impl Retry {
     fn handle(&self, mut request: Request<Body>) -> ResponseFuture {
         let Policy { params, state } = &*self.policy;
+        let attempts = match params.attempts_header.as_ref().and_then(|name| own(name, &mut request)) {
+            None => params.attempts,
+            Some(Ok(attempts)) => attempts,
+            Some(Err(error)) => return ResponseFuture::refuse(error),
+        };
         let exchange = Exchange::of(&request);
         let budget = state.budgets.of(exchange);
         budget.deposit(&params.budget, exchange.head.started);
         let safe = params.is_safe(request.method(), request.headers());
         let tunnel = exchange.head.upgrade || request.method() == Method::CONNECT;
         let empty = request.body().is_end_stream();
-        if !params.may_repeat(safe, exchange.head.grpc) || (tunnel && !empty) {
+        if attempts <= 1 || !params.may_repeat(safe, exchange.head.grpc) || (tunnel && !empty) {
             return self.inner.call(request);
         }
 
@@ -103,13 +112,23 @@ impl Retry {
         if let Some(body) = replay.as_ref().and_then(Replay::body) {
             *request.body_mut() = body.with_record(Arc::clone(&original.exchange));
         }
-        let repeat =
-            Run { inner: self.inner.clone(), policy: Arc::clone(&self.policy), budget, original, replay, safe };
+        let (inner, policy) = (self.inner.clone(), Arc::clone(&self.policy));
+        let repeat = Run { inner, policy, budget, original, replay, safe, attempts };
         ResponseFuture::new(repeat.run(self.inner.call(request)))
     }
 }
 
 exchange::by_reference!(Retry);
+
+/// The attempts that a request asks for itself; the field goes no further.
+fn own(name: &HeaderName, request: &mut Request<Body>) -> Option<Result<u32, Error>> {
+    let value = request.headers_mut().remove(name)?;
+    let text = value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    let attempts = text.and_then(|text| text.parse().ok()).filter(|attempts| (1..=MOST).contains(attempts));
+    Some(attempts.ok_or_else(|| {
+        Error::new(ErrorKind::BadRequest).with_detail(format!("`{name}` is no number of attempts from 1 to {MOST}"))
+    }))
+}
 
 struct Policy {
     params: Params,
@@ -125,6 +144,7 @@ struct Run {
     /// Absent for an empty body.
     replay: Option<Replay>,
     safe: bool,
+    attempts: u32,
 }
 
 impl Run {
@@ -151,16 +171,16 @@ impl Run {
         let Policy { params, state } = &*self.policy;
         let exchange = &self.original.exchange;
         let now = clock::now();
-        let after = outcome.as_ref().ok().and_then(|response| after::asked(response, now));
+        let after = outcome.as_ref().ok().and_then(|response| retry_after::asked(response, clock::wall(now)));
         match params.verdict(outcome, after, self.safe, exchange.head.grpc) {
             Verdict::Final => return None,
             Verdict::Unsafe => return self.denied("not_idempotent"),
             Verdict::Repeat => {}
         }
         if exchange.upload() == Upload::Broken {
-            return None;
+            return self.denied("upload_broken");
         }
-        if made >= params.attempts {
+        if made >= self.attempts {
             return self.denied("attempts");
         }
         if self.replay.as_ref().is_some_and(|replay| !replay.is_whole()) {
@@ -200,43 +220,6 @@ fn real(outcome: Outcome, cause: Option<Error>) -> Outcome {
     match (outcome, cause) {
         (Err(error), Some(cause)) if error.kind.repeat() == Repeat::Elsewhere => Err(cause),
         (outcome, _) => outcome,
-    }
-}
-
-/// A request's head as it came from above.
-struct Original {
-    method: Method,
-    uri: Uri,
-    version: Version,
-    headers: HeaderMap,
-    exchange: Arc<Exchange>,
-    /// Whatever else there is, an `OnUpgrade` for instance; mostly nothing.
-    extensions: Option<Box<Extensions>>,
-}
-
-impl Original {
-    fn of(request: &Request<Body>) -> Self {
-        let extensions = request.extensions();
-        Self {
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-            version: request.version(),
-            headers: request.headers().clone(),
-            exchange: Arc::clone(Exchange::of(request)),
-            extensions: (!extensions.is_empty()).then(|| Box::new(extensions.clone())),
-        }
-    }
-
-    fn request(&self, body: Body) -> Request<Body> {
-        let mut request = Request::new(body.with_record(Arc::clone(&self.exchange)));
-        *request.method_mut() = self.method.clone();
-        *request.uri_mut() = self.uri.clone();
-        *request.version_mut() = self.version;
-        *request.headers_mut() = self.headers.clone();
-        if let Some(extensions) = &self.extensions {
-            *request.extensions_mut() = Extensions::clone(extensions);
-        }
-        request
     }
 }
 

@@ -3,7 +3,8 @@
 //! With weights the shares are the operator's; without, the better of the available wins by the route's
 //! balance. What was tried is avoided while something else is available, and what would refuse at once is
 //! avoided while something would not: a tried target that answers is better than an open breaker. With all of
-//! them unavailable any will do, since its refusal says why.
+//! them unavailable any will do, since its refusal says why. A second try while the first is under way (a hedge) goes to
+//! another that is available, or nowhere.
 //!
 //! Path and query go out byte for byte, behind the target's base path; an empty `?` stays. The authority goes
 //! out as `Host`, whatever the client's own said (RFC 9112 section 3.2.2). The authority-form target of CONNECT
@@ -17,6 +18,7 @@ mod path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
+use exchange::race::Rival;
 use exchange::{ArcService, Body, Error, ErrorKind, Exchange, Load, Random, ResponseFuture, clock};
 use http::header::{HOST, HeaderValue};
 use http::uri::{Authority, Parts, Scheme};
@@ -96,9 +98,10 @@ struct Target {
 
 impl Target {
     fn handle(&self, mut request: Request<Body>) -> ResponseFuture {
-        let Some(index) = self.pick(Exchange::of(&request)) else {
+        let rival = request.extensions().get::<Rival>().is_some();
+        let Some(index) = self.pick(Exchange::of(&request), rival) else {
             return ResponseFuture::refuse(
-                Error::new(ErrorKind::NoHealthyEndpoint).with_detail("no target has a weight"),
+                Error::new(ErrorKind::NoHealthyEndpoint).with_detail("no target has a weight, or none is left"),
             );
         };
         match self.aim(index, &mut request) {
@@ -107,7 +110,7 @@ impl Target {
         }
     }
 
-    fn pick(&self, exchange: &Exchange) -> Option<usize> {
+    fn pick(&self, exchange: &Exchange, rival: bool) -> Option<usize> {
         let candidates = &self.params.candidates;
         if candidates.len() == 1 {
             return Some(0);
@@ -116,6 +119,11 @@ impl Target {
         let available = |index: usize| candidates[index].load.is_available(now);
         let untried = |index: usize| candidates[index].load.label().is_none_or(|label| !exchange.has_tried(label));
         let score = |index: usize| candidates[index].load.score(now);
+        if rival {
+            let taken = |label| exchange.race().is_some_and(|race| race.has_taken(label));
+            let free = |index: usize| candidates[index].load.label().is_none_or(|label| !taken(label));
+            return self.draw(|index| available(index) && free(index), score);
+        }
         self.draw(|index| available(index) && untried(index), score)
             .or_else(|| self.draw(available, score))
             .or_else(|| self.draw(|_| true, score))

@@ -78,7 +78,7 @@ impl Adaptive {
         let limit = self.level(params);
         let probing = self.0.until_probe.load(Relaxed) == 1;
         let limit = if probing { limit / 3.0 } else { limit };
-        (limit as u32).clamp(1, params.max.max(1))
+        (limit as u32).max(1)
     }
 
     fn level(&self, params: &Params) -> f64 {
@@ -251,6 +251,19 @@ mod tests {
 
             assert!(low >= width * 9 / 10 && high <= width * 2 + 8, "{width}: {low}..{high}");
         }
+    }
+
+    #[test]
+    fn one_slow_window_takes_a_quarter_at_most() {
+        let (mut world, mut rng) = (World::new(), fastrand::Rng::with_seed(4));
+        // Not where every fiftieth one runs at a third.
+        world.run(&model(100, 20), 320, &mut rng);
+        let before = world.adaptive.limit(&PARAMS);
+
+        world.run(&model(100, 2_000), 1, &mut rng);
+
+        let after = world.adaptive.limit(&PARAMS);
+        assert!(after >= before * 3 / 4 && after < before, "{before} -> {after}");
     }
 
     #[test]

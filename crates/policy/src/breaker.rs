@@ -26,10 +26,10 @@ mod tests;
 mod window;
 mod word;
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::Tick;
+use crate::atomic::{AtomicU64, Ordering::Relaxed};
 use crate::outlier::Calls;
 use crate::pad::Padded;
 use window::{Counts, Window};
@@ -190,7 +190,9 @@ impl Breaker {
         self.load().state()
     }
 
-    /// Whether it is open because nothing could be connected, so that a background dial may help.
+    /// Whether it is open and the last failure was that nothing could be connected, so that a background dial may help.
+    ///
+    /// Of a row of any kind the last decides: a restart resets what is under way before it refuses.
     pub fn opened_by_connect(&self) -> bool {
         self.load().opened_by_connect()
     }
@@ -376,7 +378,7 @@ impl Breaker {
         let (from, to) = self.update(|word| {
             word.is(State::Closed, generation).then(|| {
                 let row = longer(word.streaks());
-                if at.params.row(row) { at.open(word, at.params.all_connect(row)) } else { word.with_streaks(row) }
+                if at.params.row(row) { at.open(word, row.unconnected()) } else { word.with_streaks(row) }
             })
         })?;
         let cause = if at.params.failures.is_some() { Cause::Row } else { Cause::Connect };

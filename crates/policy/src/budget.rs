@@ -1,33 +1,37 @@
 //! The retry budget: each request deposits, each retry withdraws.
 //!
-//! In any window of ten slots: withdrawals <= `per_second` x window + `ratio` x requests (Finagle's and
+//! In any span of one window: withdrawals <= `per_second` x window + `ratio` x requests (Finagle's and
 //! linkerd's rule). Not a share of what is in flight: that collapses just when everything fails.
 //!
-//! `level` is the sum of all slots and the only thing a withdrawal is decided on, by CAS. A slot remembers
-//! what its part of the window added and took, so that both can be undone when it leaves the window. Every
-//! step that touches two of them goes in the order that leaves `level` too low in between, never too high:
-//! a deposit is written to its slot first, a withdrawal to the level first, an expired credit is taken off
-//! the level before its slot is cleared, an expired debit after. So no interleaving overspends. The price is
-//! that a withdrawal may be refused while another thread is in the middle of a step; and, a slot being a
-//! tenth of the window, a deposit counts for nine to ten tenths of it.
+//! `level` is the sum of all slots and the only thing a withdrawal is decided on, by CAS. Slots remember what
+//! their part of the window added, and others what it took, so that both can be undone when it leaves the
+//! window. Every step that touches two of them goes in the order that leaves `level` too low in between, never
+//! too high: a deposit is written to its slot first, a withdrawal to the level first, an expired credit is
+//! taken off the level before its slot is cleared, an expired debit after. So no interleaving overspends.
+//!
+//! A slot is a twentieth of the window, and a window begins anywhere in one. A deposit counts for at most a
+//! window, a withdrawal for at least one: were both forgotten at the same edge, what was spent as everything
+//! began to fail could be spent again within the same ten seconds. The price is that of a steady stream of
+//! retries nineteen in twenty are granted, and that one may be refused while another thread is in the middle
+//! of a step.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use crate::Tick;
+use crate::atomic::{AtomicI64, AtomicU64, Ordering::SeqCst};
 use crate::pad::Padded;
 
-const SLOTS: usize = 10;
+/// Where every interleaving is tried, two show what twenty do.
+const SLOTS: usize = if cfg!(loom) { 2 } else { 20 };
 /// One retry, in the unit of all sums below.
 const TOKEN: i64 = 1000;
 
-/// A slot is a tag (low bits of its epoch) above a sum of this many bits, which is kept positive by `BIAS`.
+/// A slot is a tag (low bits of its epoch) above a sum of this many bits.
 const SUM_BITS: u32 = 40;
 const SUM: u64 = (1 << SUM_BITS) - 1;
 const TAG: u64 = (1 << (64 - SUM_BITS)) - 1;
-const BIAS: i64 = 1 << (SUM_BITS - 1);
 /// Deposits beyond this (268 million retries in one slot) are dropped.
-const SLOT_LIMIT: i64 = BIAS / 2;
+const SLOT_LIMIT: i64 = 1 << (SUM_BITS - 2);
 
 /// The numbers of a retry budget.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -66,50 +70,67 @@ impl Params {
 #[derive(Debug, Default)]
 pub struct Budget(Padded<Ledger>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Ledger {
     level: AtomicI64,
-    slots: [AtomicU64; SLOTS],
-}
-
-impl Default for Ledger {
-    fn default() -> Self {
-        Self { level: AtomicI64::new(0), slots: [const { AtomicU64::new(BIAS as u64) }; SLOTS] }
-    }
+    credits: [AtomicU64; SLOTS],
+    /// One more: what was taken leaves later than what was given.
+    debits: [AtomicU64; SLOTS + 1],
 }
 
 impl Ledger {
-    fn slot(&self, epoch: u64) -> &AtomicU64 {
-        &self.slots[(epoch % SLOTS as u64) as usize]
-    }
-
     /// Takes everything off the level that left the window ending with `epoch`.
     fn expire_all(&self, epoch: u64) {
         for back in 0..SLOTS as u64 {
-            self.expire(epoch.wrapping_sub(back));
+            self.expire_credit(epoch.wrapping_sub(back));
+        }
+        for back in 0..=SLOTS as u64 {
+            self.expire_debit(epoch.wrapping_sub(back));
         }
     }
 
     /// Makes the slot of `epoch` belong to it, or to a later one if a younger thread came first.
-    fn expire(&self, epoch: u64) {
-        let slot = self.slot(epoch);
+    fn expire_credit(&self, epoch: u64) {
+        let slot = slot(&self.credits, epoch);
         let mut seen = slot.load(SeqCst);
         while outdated(seen, epoch) {
-            let sum = (seen & SUM) as i64 - BIAS;
-            let renewed = (epoch & TAG) << SUM_BITS | BIAS as u64;
-            self.level.fetch_sub(sum.max(0), SeqCst);
-            match slot.compare_exchange(seen, renewed, SeqCst, SeqCst) {
-                Ok(_) => {
-                    self.level.fetch_sub(sum.min(0), SeqCst);
-                    return;
-                }
+            self.level.fetch_sub(sum(seen), SeqCst);
+            match slot.compare_exchange(seen, renewed(epoch), SeqCst, SeqCst) {
+                Ok(_) => return,
                 Err(now) => {
-                    self.level.fetch_add(sum.max(0), SeqCst);
+                    self.level.fetch_add(sum(seen), SeqCst);
                     seen = now;
                 }
             }
         }
     }
+
+    /// The same of what was taken.
+    fn expire_debit(&self, epoch: u64) {
+        let slot = slot(&self.debits, epoch);
+        let mut seen = slot.load(SeqCst);
+        while outdated(seen, epoch) {
+            match slot.compare_exchange(seen, renewed(epoch), SeqCst, SeqCst) {
+                Ok(_) => {
+                    self.level.fetch_add(sum(seen), SeqCst);
+                    return;
+                }
+                Err(now) => seen = now,
+            }
+        }
+    }
+}
+
+fn slot(slots: &[AtomicU64], epoch: u64) -> &AtomicU64 {
+    &slots[(epoch % slots.len() as u64) as usize]
+}
+
+fn sum(slot: u64) -> i64 {
+    (slot & SUM) as i64
+}
+
+fn renewed(epoch: u64) -> u64 {
+    (epoch & TAG) << SUM_BITS
 }
 
 /// Whether a slot's tag is another than that of `epoch`, unless it is up to two windows ahead of it. Tags far
@@ -128,9 +149,9 @@ impl Budget {
     /// A request came: earns `ratio` of a retry.
     pub fn deposit(&self, params: &Params, now: Tick) {
         let (epoch, credit) = (params.epoch(now), params.credit());
-        self.0.expire(epoch);
-        let slot = self.0.slot(epoch);
-        if slot.load(SeqCst) & SUM < (BIAS + SLOT_LIMIT) as u64 {
+        self.0.expire_credit(epoch);
+        let slot = slot(&self.0.credits, epoch);
+        if sum(slot.load(SeqCst)) < SLOT_LIMIT {
             slot.fetch_add(credit as u64, SeqCst);
             self.0.level.fetch_add(credit, SeqCst);
         }
@@ -146,8 +167,8 @@ impl Budget {
         while level >= least {
             match self.0.level.compare_exchange_weak(level, level - TOKEN, SeqCst, SeqCst) {
                 Ok(_) => {
-                    // Never borrows into the tag: a slot cannot be charged half a billion retries.
-                    self.0.slot(epoch).fetch_sub(TOKEN as u64, SeqCst);
+                    // Never carries into the tag: a slot cannot be charged a billion retries.
+                    slot(&self.0.debits, epoch).fetch_add(TOKEN as u64, SeqCst);
                     return true;
                 }
                 Err(seen) => level = seen,
@@ -224,8 +245,26 @@ mod tests {
         let (budget, params) = (Budget::new(), Params::default());
         drain(&budget, &params, START);
 
-        assert_eq!(budget.balance(&params, after(9_999)), 0);
-        assert_eq!(drain(&budget, &params, after(10_000)), 100);
+        assert_eq!(budget.balance(&params, after(10_499)), 0);
+        assert_eq!(drain(&budget, &params, after(10_500)), 100);
+    }
+
+    #[test]
+    fn what_was_spent_at_once_is_not_spent_again_within_a_window() {
+        // A hundred requests a second, of which all fail from a moment on that lies anywhere in a slot.
+        let params = Params::default();
+        for begin in (5_000..6_000).step_by(70) {
+            let budget = Budget::new();
+            let mut granted = 0;
+
+            for millis in (0..begin + 10_000).step_by(10) {
+                budget.deposit(&params, after(millis));
+                granted += u32::from(millis >= begin && budget.withdraw(&params, after(millis)));
+            }
+
+            // A tenth of a second apart, a fifth of a thousand requests and ten times ten.
+            assert!((280..=300).contains(&granted), "{granted} from {begin} ms on");
+        }
     }
 
     #[test]
@@ -305,7 +344,7 @@ mod tests {
         race(
             5_000,
             |round| {
-                let now = after(round * 10_000);
+                let now = after(round * 10_500);
                 let (deposits, withdrawals) = if round % 2 == 0 { (3, 1) } else { (1, 30) };
                 for _ in 0..deposits {
                     budget.deposit(&params, now);
@@ -352,22 +391,24 @@ mod tests {
             let budget = Budget::new();
             let mut now = START;
             let mut events: Vec<(u64, i64)> = Vec::new();
+            // What was taken counts for a slot more.
+            let counts = |event: &(u64, i64), slot: u64| event.0 + 20 + u64::from(event.1 < 0) > slot;
 
             for (pause, deposits, withdrawals) in steps {
                 now = now + Duration::from_nanos(pause);
-                let second = now.as_nanos() / 1_000_000_000;
+                let slot = now.as_nanos() / 500_000_000;
                 for _ in 0..deposits {
                     budget.deposit(&params, now);
-                    events.push((second, i64::from(ratio)));
+                    events.push((slot, i64::from(ratio)));
                 }
                 for _ in 0..withdrawals {
                     let left = i64::from(per_second) * 10_000
-                        + events.iter().filter(|event| event.0 + 10 > second).map(|event| event.1).sum::<i64>();
+                        + events.iter().filter(|event| counts(event, slot)).map(|event| event.1).sum::<i64>();
                     prop_assert_eq!(i64::from(budget.balance(&params, now)), (left / 1000).max(0));
                     let granted = budget.withdraw(&params, now);
                     prop_assert_eq!(granted, left >= 1000);
                     if granted {
-                        events.push((second, -1000));
+                        events.push((slot, -1000));
                     }
                 }
             }

@@ -4,8 +4,7 @@
 //! limit comes with each call, so lowering it by a reload never strands a permit: the count simply stays
 //! above the limit until enough have left.
 
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-
+use crate::atomic::{AtomicU32, Ordering::Relaxed};
 use crate::pad::Padded;
 
 /// A counter of what is under way, bounded by the limit each caller brings.

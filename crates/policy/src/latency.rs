@@ -59,6 +59,13 @@ impl PeakEwma {
         self.sample(nanos(observed.max(penalty)), now);
     }
 
+    /// It was left out and is back: what it was known for is forgotten, and this sample is all there is.
+    ///
+    /// Without this the penalty of its failures would keep it from requests for most of a minute after its breaker closed.
+    pub fn restart(&self, sample: Duration, now: Tick) {
+        self.word.store(pack(nanos(sample).max(FLOOR), unit(now)), Relaxed);
+    }
+
     /// The estimate as it has decayed by `now`.
     pub fn get(&self, now: Tick) -> Duration {
         Duration::from_nanos(self.nanos(now) as u64)
@@ -199,6 +206,18 @@ mod tests {
 
         latency.failure(ms(3000), ms(1000), START);
         assert!(near(latency.get(START), ms(3000)));
+    }
+
+    #[test]
+    fn one_that_is_back_is_known_by_its_last_sample_alone() {
+        let latency = PeakEwma::new(SEED);
+        latency.failure(ms(1), ms(1000), START);
+        latency.success(ms(3), START + ms(5000));
+        assert!(latency.get(START + ms(5000)) > ms(500));
+
+        latency.restart(ms(3), START + ms(5000));
+
+        assert!(near(latency.get(START + ms(5000)), ms(3)));
     }
 
     #[test]

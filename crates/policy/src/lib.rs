@@ -5,15 +5,20 @@
 //! changes thresholds without forgetting what was measured.
 
 pub mod adaptive;
+mod atomic;
 pub mod backoff;
 pub mod breaker;
 pub mod budget;
 pub mod health;
+pub mod hedge;
 pub mod inflight;
+#[cfg(all(test, loom))]
+mod interleavings;
 pub mod latency;
 pub mod outlier;
 mod pad;
 pub mod pick;
+pub mod quantile;
 #[cfg(test)]
 mod race;
 pub mod tick;

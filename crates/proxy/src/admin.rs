@@ -5,6 +5,7 @@
 //! model does not hold them.
 
 mod breakers;
+mod door;
 mod view;
 
 use std::sync::Arc;
@@ -49,17 +50,7 @@ pub(crate) async fn serve(listening: Listening, control: Arc<Control>, only_metr
             .layer(from_fn_with_state(matches!(listening, Listening::Tcp(_)), guard))
     };
     let app = routes.with_state(control);
-    let served = match listening {
-        Listening::Tcp(listener) => match tokio::net::TcpListener::from_std(listener) {
-            Ok(listener) => axum::serve(listener, app).await,
-            Err(error) => Err(error),
-        },
-        Listening::Unix(listener, _unlink) => match tokio::net::UnixListener::from_std(listener) {
-            Ok(listener) => axum::serve(listener, app).await,
-            Err(error) => Err(error),
-        },
-    };
-    if let Err(error) = served {
+    if let Err(error) = door::serve(listening, app).await {
         tracing::error!(%error, "admin stopped");
     }
 }
@@ -106,9 +97,15 @@ async fn livez() -> &'static str {
 }
 
 async fn readyz(State(control): State<Arc<Control>>) -> impl IntoResponse {
-    match control.switch.mode() {
-        Mode::Running => (StatusCode::OK, "ready\n"),
-        Mode::Draining | Mode::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+    readiness(control.switch.mode(), control.workers.ended())
+}
+
+/// Of a process with so many workers gone: the others serve on, but nothing brings these back short of a restart.
+const fn readiness(mode: Mode, gone: usize) -> (StatusCode, &'static str) {
+    match (mode, gone) {
+        (Mode::Running, 0) => (StatusCode::OK, "ready\n"),
+        (Mode::Running, _) => (StatusCode::SERVICE_UNAVAILABLE, "a worker has ended: restart\n"),
+        (Mode::Draining | Mode::Stopping, _) => (StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
     }
 }
 
@@ -176,4 +173,18 @@ async fn reload(State(control): State<Arc<Control>>) -> Response {
 async fn drain(State(control): State<Arc<Control>>) -> impl IntoResponse {
     control.switch.set(Mode::Draining);
     Json(json!({ "version": 1, "draining": true }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_drains_or_lost_a_worker_is_not_ready() {
+        for (mode, gone, status) in
+            [(Mode::Running, 0, 200), (Mode::Running, 1, 503), (Mode::Draining, 0, 503), (Mode::Stopping, 2, 503)]
+        {
+            assert_eq!(readiness(mode, gone).0, status, "{gone}");
+        }
+    }
 }

@@ -19,7 +19,7 @@ use upstream::endpoint::{Key, Protocol};
 
 use crate::listener::tls::{Front, Part};
 use crate::params;
-use crate::route::{Fields, Table};
+use crate::route::{Field, Table};
 use crate::snapshot::{Aside, Credential, End, Group, Plan, Snapshot, Target};
 use crate::state::{SecretForm, SecretKey, State};
 use crate::wrong::Wrong;
@@ -71,6 +71,7 @@ pub fn snapshot(model: Model, generation: u64, ground: &Ground<'_>) -> Result<Sn
                 places: places(DEFAULT, &model.default.policy, true, ground.state),
                 paces: paces(DEFAULT, &model.default.policy, ground.state),
                 meters: meters(DEFAULT, &model.default.policy, ground.state),
+                hedges: None,
                 prefix: None,
                 mirrors: None,
                 faulty,
@@ -123,6 +124,7 @@ fn plan(model: &Model, route: &model::Route, state: &State) -> Result<Plan, Stri
         faulty: faulty(&route.policy)?,
         stale: stale(route, state),
         meters: meters(&route.name, &route.policy, state),
+        hedges: route.policy.hedge.and_then(|_| Some(state.hedges(&destination(&route.action)?))),
         end: end(model, route, state)?,
         prefix: match &route.matcher.path {
             model::PathMatch::Prefix(prefix) => Some(prefix.clone()),
@@ -141,9 +143,10 @@ fn meters(route: &str, policy: &Policy, state: &State) -> Option<Arc<Meters>> {
 }
 
 /// Which requests a fault is meant for.
-fn faulty(policy: &Policy) -> Result<Option<Arc<Fields>>, String> {
+fn faulty(policy: &Policy) -> Result<Option<Arc<[Field]>>, String> {
     let fields = policy.fault.as_ref().map(|fault| fault.headers.as_slice()).filter(|headers| !headers.is_empty());
-    fields.map(|fields| Fields::new(fields).map(Arc::new)).transpose().map_err(|error| format!("fault: {error}"))
+    let compiled = fields.map(|all| all.iter().map(|(name, value)| Field::new(name, value)).collect());
+    compiled.transpose().map_err(|error: String| format!("fault: {error}"))
 }
 
 /// An answer stays with the route, its targets, and all that a request is given on its way there.
@@ -170,8 +173,7 @@ fn end(model: &Model, route: &model::Route, state: &State) -> Result<End, String
             for target in urls {
                 targets.push(Target { weight: target.weight, ..target_of(&target.url, &route.policy.tls, state)? });
             }
-            let budget = state.budget(&urls.iter().map(|target| shown(&target.url)).collect::<Vec<_>>().join(" "));
-            End::Targets { targets, budget }
+            End::Targets { targets, budget: state.budget(&destination(&route.action).unwrap_or_default()) }
         }
         Action::Upstream(name) => {
             End::Targets { targets: vec![named(model, name, state)?], budget: state.budget(name) }
@@ -215,6 +217,15 @@ fn beside(model: &Model, route: &model::Route, from: &model::Aside, state: &Stat
         AsideTo::Upstream(name) => named(model, name, state)?,
     };
     Ok(Aside { target, credential: credential(from.auth.as_ref(), state) })
+}
+
+/// What a route's upstream is known by, if it has one of its own.
+fn destination(action: &Action) -> Option<String> {
+    match action {
+        Action::Targets(urls) => Some(urls.iter().map(|target| shown(&target.url)).collect::<Vec<_>>().join(" ")),
+        Action::Upstream(name) => Some(name.clone()),
+        Action::Same | Action::Redirect { .. } | Action::Respond { .. } => None,
+    }
 }
 
 /// The named upstreams that routes use.

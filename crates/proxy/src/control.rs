@@ -24,6 +24,7 @@ use crate::house::House;
 use crate::listener::accept::{self, Acceptor, Door, Listening, Rules, Seat, Workers};
 use crate::listener::drain::{Drain, Mode, Switch};
 use crate::messages::Messages;
+use crate::places::Places;
 use crate::reload::{self, Reloader};
 use crate::renewal::Renewal;
 use crate::secrets::Refresher;
@@ -110,7 +111,7 @@ pub enum Ended {
 }
 
 /// What the control thread is asked.
-enum Command {
+pub(crate) enum Command {
     Reload(oneshot::Sender<Result<u64, Vec<Diagnostic>>>),
     Reopen,
 }
@@ -206,19 +207,11 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
     let own: Vec<SocketAddr> = doors.iter().filter_map(|((_, bound), _)| bound.tcp()).collect();
     let others = admin.iter().chain(&metrics).filter_map(|(_, bound)| bound.tcp());
     house.guard.set_own(own.iter().copied().chain(others).collect());
-    let pseudonym: Arc<str> = format!("attache-{:08x}", seeds.u32(..)).into();
-    let told = |wrong: Vec<Wrong>| StartError::Build(wrong.iter().map(|one| one.told(&loaded.origins)).collect());
-    let snapshot = house.build(model.clone(), 1, &own, &pseudonym).map_err(told)?;
     let workers = model.workers.unwrap_or_else(cores);
     let max_connections = model.server.max_connections;
-    let snapshot = Arc::new(snapshot);
-    Refresher::new(Arc::clone(&house.state)).run(|_, _| {});
+    let First { snapshot, snapshots, reloader } = first(&house, loaded, reload, messages, &own, &mut seeds)?;
     let (switch, drain) = Switch::new();
-    let (publish, snapshots) = watch::channel(Arc::clone(&snapshot));
     let (seats, threads) = spawn_workers(workers, &house, &snapshot, &drain, &snapshots)?;
-    let reloader = Arc::new(Reloader::new(Arc::clone(&house), reload, loaded, messages, publish));
-    // The first one counts: whoever watches the metric must not wait for a reload to see it.
-    house.metrics.events().reloaded(Ok(snapshot.generation), clock::now());
     let (mut listening, mut bound, mut rules) = (Vec::new(), Vec::new(), Vec::new());
     for (((socket, address), clients), tls) in doors.into_iter().zip(&snapshot.fronts) {
         listening.push(socket);
@@ -268,14 +261,49 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
     Ok(Running { control, commands, thread: Mutex::new(Some(thread)) })
 }
 
-struct Doors {
+/// The first snapshot, and what makes others follow it.
+pub(crate) struct First {
+    pub snapshot: Arc<Snapshot>,
+    pub snapshots: watch::Receiver<Arc<Snapshot>>,
+    pub reloader: Arc<Reloader>,
+}
+
+/// Builds a configuration in a house that nobody is in yet; secrets are there with it.
+pub(crate) fn first(
+    house: &Arc<House>,
+    loaded: Loaded,
+    reload: Option<Source>,
+    messages: Option<Messages>,
+    own: &[SocketAddr],
+    seeds: &mut fastrand::Rng,
+) -> Result<First, StartError> {
+    let pseudonym: Arc<str> = format!("attache-{:08x}", seeds.u32(..)).into();
+    let told = |wrong: Vec<Wrong>| StartError::Build(wrong.iter().map(|one| one.told(&loaded.origins)).collect());
+    let snapshot = Arc::new(house.build(loaded.model.clone(), 1, own, &pseudonym).map_err(told)?);
+    Refresher::new(Arc::clone(&house.state)).run(|_, _| {});
+    let (publish, snapshots) = watch::channel(Arc::clone(&snapshot));
+    let reloader = Arc::new(Reloader::new(Arc::clone(house), reload, loaded, messages, publish));
+    house.metrics.set_limits(Arc::new(Places::new(&reloader)));
+    // The first one counts: whoever watches the metric must not wait for a reload to see it.
+    house.metrics.events().reloaded(Ok(snapshot.generation), clock::now());
+    Ok(First { snapshot, snapshots, reloader })
+}
+
+/// Who comes in by itself.
+#[derive(Default)]
+pub(crate) struct Doors {
     acceptors: Vec<Acceptor>,
     admin: Option<Listening>,
     metrics: Option<Listening>,
 }
 
 /// The control thread's life.
-async fn run(control: Arc<Control>, doors: Doors, mut orders: mpsc::Receiver<Command>, mut drain: Drain) -> Ended {
+pub(crate) async fn run(
+    control: Arc<Control>,
+    doors: Doors,
+    mut orders: mpsc::Receiver<Command>,
+    mut drain: Drain,
+) -> Ended {
     let addresses = control.reloader.current().model.listen.iter().map(|one| one.address.clone()).collect::<Vec<_>>();
     let mut renewal = Renewal::new(Arc::clone(&control.house.state), Arc::clone(control.house.metrics.events()));
     // Before anybody is served or can ask.
@@ -296,6 +324,7 @@ async fn run(control: Arc<Control>, doors: Doors, mut orders: mpsc::Receiver<Com
     let mut pending = None;
     loop {
         tokio::select! {
+            biased;
             Some(command) = orders.recv() => match command {
                 Command::Reload(answer) => {
                     // The asker may have gone; the log and `status` have it too.

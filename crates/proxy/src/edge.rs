@@ -105,7 +105,7 @@ impl Edge {
             Ok(stack) => {
                 // Called here rather than in the future: a request in it would be copied with it.
                 match catch_unwind(AssertUnwindSafe(|| stack.service.call(request))) {
-                    Ok(answering) => Stage::Below(Some(leave), answering),
+                    Ok(answering) => Stage::Below(answering, Some(leave)),
                     Err(_) => Stage::Over(Some(leave.refused(panicked()))),
                 }
             }
@@ -121,8 +121,8 @@ enum Stage {
     Over(Option<Response<Body>>),
     /// A tunnel is being made.
     Connect(ResponseFuture),
-    /// In the stack.
-    Below(Option<finish::Leave>, ResponseFuture),
+    /// In the stack. What is there is dropped first: its attempts belong into the log of a client that left.
+    Below(ResponseFuture, Option<finish::Leave>),
     /// Interim responses go first. Boxed: it is rare, and large.
     Behind(Option<Box<(finish::Leave, Poll<Outcome>)>>),
 }
@@ -137,7 +137,7 @@ impl Future for Passage {
                 None => Poll::Pending,
             },
             Stage::Connect(serving) => Pin::new(serving).poll(cx),
-            Stage::Below(leave, answering) => {
+            Stage::Below(answering, leave) => {
                 // An outcome is large: on the usual way it is changed in its place.
                 let mut outcome = Poll::Pending;
                 let polled = catch_unwind(AssertUnwindSafe(|| outcome = Pin::new(answering).poll(cx)));

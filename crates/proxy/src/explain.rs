@@ -32,10 +32,14 @@ pub struct Explanation {
     layers: Vec<&'static str>,
     targets: Vec<String>,
     timeouts: Vec<(&'static str, String)>,
+    /// How a client says how long it waits; empty where it has no say.
+    deadline: String,
     retry: String,
+    /// Empty where it is off.
+    hedge: String,
     breaker: String,
     limit: String,
-    /// How one of several endpoints is picked; empty without a named upstream.
+    /// How one of several is picked; empty where there is one, or weights decide.
     endpoints: String,
     credential: String,
     /// Who answers when the target does not, or not well; in the order in which they are asked.
@@ -78,10 +82,16 @@ pub fn explain(model: &Model, method: &str, url: &str, headers: &[(String, Strin
     };
     let mut explanation = of_plan(plan, request, "http (absolute-form)");
     explanation.notes.extend(plan.policy.fault.as_ref().map(detours::fault));
-    if let Some(model::Action::Upstream(name)) = origin.as_ref().and_then(|_| action(site, plan))
-        && let Some(upstream) = site.snapshot().model.upstreams.iter().find(|upstream| upstream.name == *name)
-    {
-        explanation.endpoints = endpoints(upstream);
+    match origin.as_ref().and_then(|_| action(site, plan)) {
+        Some(model::Action::Upstream(name)) => {
+            let upstream = site.snapshot().model.upstreams.iter().find(|upstream| upstream.name == *name);
+            explanation.endpoints = upstream.map(endpoints).unwrap_or_default();
+        }
+        // Weights decide where there are any.
+        Some(model::Action::Targets(all)) if all.len() > 1 && all.iter().all(|one| one.weight.is_none()) => {
+            explanation.endpoints = balance(plan.policy.balance).to_owned();
+        }
+        _ => {}
     }
     explanation.origin = origin;
     explanation.layers.clone_from(&stack.layers);
@@ -124,7 +134,9 @@ fn refused(request: String, door: &'static str, why: &str) -> Explanation {
         layers: Vec::new(),
         targets: Vec::new(),
         timeouts: Vec::new(),
+        deadline: String::new(),
         retry: "none".into(),
+        hedge: String::new(),
         breaker: "none".into(),
         limit: "none".into(),
         endpoints: String::new(),
@@ -163,7 +175,9 @@ fn of_plan(plan: &Plan, request: String, door: &'static str) -> Explanation {
         layers: Vec::new(),
         targets,
         timeouts: timeouts(policy),
+        deadline: policy.deadline.as_ref().map(deadline).unwrap_or_default(),
         retry: policy.retry.as_ref().map_or_else(|| "off".into(), retry),
+        hedge: policy.hedge.as_ref().map(hedge).unwrap_or_default(),
         breaker: policy.breaker.as_ref().map_or_else(|| "off".into(), breaker),
         limit: limit(plan),
         endpoints: String::new(),
@@ -184,11 +198,21 @@ fn timeouts(policy: &Policy) -> Vec<(&'static str, String)> {
     ]
 }
 
+fn deadline(deadline: &model::Deadline) -> String {
+    let out = match &deadline.out {
+        Some(out) => format!("what is left goes on as {out}"),
+        None => "not passed on".into(),
+    };
+    format!("the client's own by {}; {out}", deadline.header)
+}
+
 fn retry(retry: &model::Retry) -> String {
     let status = |(first, last): &(u16, u16)| if first == last { first.to_string() } else { format!("{first}-{last}") };
     let statuses: Vec<_> = retry.statuses.iter().map(status).collect();
+    let own = retry.attempts_header.as_ref().map(|name| format!(" (or as {name} says)")).unwrap_or_default();
+    let fields: String = retry.headers.iter().map(|(name, _)| format!(" {name}")).collect();
     format!(
-        "{} attempts; on {} and failures to connect; backoff up to {}, {} at most; budget {}% + {}/s",
+        "{} attempts{own}; on {}{fields} and failures to connect; backoff up to {}, {} at most; budget {}% + {}/s",
         retry.attempts,
         statuses.join(" "),
         shown(retry.backoff),
@@ -196,6 +220,20 @@ fn retry(retry: &model::Retry) -> String {
         retry.budget.ratio * 100.0,
         retry.budget.per_second,
     )
+}
+
+fn hedge(hedge: &model::Hedge) -> String {
+    let after = match hedge.after {
+        model::HedgeAfter::Fixed(wait) => shown(wait),
+        model::HedgeAfter::Percentile(share) => format!("the time that {}% of the answers took lately", percent(share)),
+    };
+    let budget = percent(hedge.budget);
+    format!("GET, HEAD and OPTIONS once more at another endpoint after {after}; {budget}% of requests at most")
+}
+
+/// With one decimal, where there is one.
+fn percent(share: f64) -> f64 {
+    (share * 1000.0).round() / 10.0
 }
 
 fn breaker(breaker: &model::Breaker) -> String {
@@ -251,14 +289,25 @@ fn action<'a>(site: &'a Site, plan: &Plan) -> Option<&'a model::Action> {
     site.snapshot().model.routes.iter().find(|route| *route.name == *plan.name).map(|route| &route.action)
 }
 
-fn endpoints(upstream: &model::Upstream) -> String {
-    let balance = match upstream.balance {
+const fn balance(balance: model::Balance) -> &'static str {
+    match balance {
         model::Balance::P2c => "the better of two",
         model::Balance::LeastRequest => "the one with the fewest requests",
         model::Balance::RoundRobin => "in turn",
         model::Balance::Random => "any",
         model::Balance::Ring => "by hash, equal requests together",
+    }
+}
+
+fn endpoints(upstream: &model::Upstream) -> String {
+    let hash_on = match &upstream.hash_on {
+        Some(model::HashOn::Peer) => " by the client's address".to_owned(),
+        Some(model::HashOn::Header(name)) => format!(" by header {name}"),
+        Some(model::HashOn::Cookie(name)) => format!(" by cookie {name}"),
+        None => String::new(),
     };
+    let hash_on = if upstream.balance == model::Balance::Ring { hash_on } else { String::new() };
+    let balance = balance(upstream.balance);
     let outlier = upstream.outlier.map(|outlier| {
         let margin = outlier.margin * 100.0;
         format!("; out at {margin}% more failures than the others, with {} calls in 10s", outlier.min_requests)
@@ -269,14 +318,18 @@ fn endpoints(upstream: &model::Upstream) -> String {
             model::HealthAsk::Tcp => "tcp".into(),
             model::HealthAsk::Grpc(service) => format!("grpc health of '{service}'"),
         };
-        format!("; checked by {ask} every {}", shown(health.every))
+        let (bad, good) = (health.unhealthy, health.healthy);
+        format!("; checked by {ask} every {}, out after {bad} bad ones and back after {good}", shown(health.every))
     });
     let health = health.unwrap_or_default();
     let max = upstream.max_ejected * 100.0;
     let slow = upstream.slow_start.map(|slow| format!("; back within {}", shown(slow))).unwrap_or_default();
     let levels = upstream.priorities.iter().any(|one| *one != upstream.priorities[0]);
     let levels = if levels { format!("; by priority {:?}", upstream.priorities) } else { String::new() };
-    format!("{balance}{levels}{slow}{health}{}; all of them once more than {max}% are out", outlier.unwrap_or_default())
+    format!(
+        "{balance}{hash_on}{levels}{slow}{health}{}; all of them once more than {max}% are out",
+        outlier.unwrap_or_default()
+    )
 }
 
 fn credential(auth: &model::Auth) -> String {
@@ -343,7 +396,13 @@ impl fmt::Display for Explanation {
         }
         let timeouts: Vec<_> = self.timeouts.iter().map(|(name, value)| format!("{name} {value}")).collect();
         row("timeouts", &timeouts.join(", "))?;
+        if !self.deadline.is_empty() {
+            row("deadline", &self.deadline)?;
+        }
         row("retry", &self.retry)?;
+        if !self.hedge.is_empty() {
+            row("hedge", &self.hedge)?;
+        }
         row("breaker", &self.breaker)?;
         row("limit", &self.limit)?;
         if !self.endpoints.is_empty() {
@@ -354,3 +413,6 @@ impl fmt::Display for Explanation {
         if self.mirror.is_empty() { Ok(()) } else { row("mirror", &self.mirror) }
     }
 }
+
+#[cfg(test)]
+mod tests;

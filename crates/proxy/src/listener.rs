@@ -3,6 +3,7 @@
 pub mod accept;
 pub mod conn;
 pub mod drain;
+mod farewell;
 pub mod hello;
 pub mod io;
 pub mod pulse;

@@ -6,19 +6,20 @@ use std::sync::Arc;
 
 use config::model::{self, HeaderEdit, Policy};
 use exchange::{ArcService, Load};
-use http::{HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use middleware::{
     Algorithms, browser, compress, concurrency, deadline, decompress, headers, pacing, rate_limit, redirect, respond,
     retry, target,
 };
 use policy::backoff::Backoff;
-use policy::{breaker, budget, health};
+use policy::{breaker, budget, health, hedge};
 use upstream::health::{Check, Question};
 use upstream::set::{Balance, HashOn, Rules};
 
 use upstream::upstream::host_budgets;
 
 pub use self::detour::{fallback, fault, headers_beside, mirror, target_beside};
+use crate::route::Field;
 use crate::snapshot::{End, Plan, Snapshot, Target};
 use crate::worker::Worker;
 
@@ -26,7 +27,8 @@ use crate::worker::Worker;
 pub const CEILING: u32 = 1024;
 
 pub fn deadline(policy: &Policy) -> deadline::Params {
-    deadline::Params { total: policy.timeout.total }
+    let header = policy.deadline.as_ref().and_then(|from| name(&from.header));
+    deadline::Params { total: policy.timeout.total, header }
 }
 
 /// Only a route that adds a credential has something a web page could borrow.
@@ -94,7 +96,8 @@ fn algorithms(from: model::Algorithms) -> Algorithms {
 }
 
 pub fn retry(plan: &Plan, worker: &Arc<Worker>) -> Option<(retry::Params, retry::State)> {
-    let from = plan.policy.retry.as_ref().filter(|retry| retry.attempts > 1)?;
+    let asked = |retry: &&model::Retry| retry.attempts > 1 || retry.attempts_header.is_some();
+    let from = plan.policy.retry.as_ref().filter(asked)?;
     let (budgets, elsewhere) = match &plan.end {
         End::Targets { budget, targets } => (retry::Budgets::One(Arc::clone(budget)), targets.len() > 1),
         End::Hosts { tls } => {
@@ -113,6 +116,8 @@ pub fn retry(plan: &Plan, worker: &Arc<Worker>) -> Option<(retry::Params, retry:
         },
         methods: from.methods.iter().filter_map(|method| Method::from_bytes(method.as_bytes()).ok()).collect(),
         grpc: from.grpc.clone(),
+        wanted: wanted(&from.headers),
+        attempts_header: from.attempts_header.as_deref().and_then(name),
         backoff: Backoff { base: from.backoff, cap: from.max_backoff },
         budget: budget::Params {
             ratio: from.budget.ratio,
@@ -123,6 +128,22 @@ pub fn retry(plan: &Plan, worker: &Arc<Worker>) -> Option<(retry::Params, retry:
         elsewhere,
     };
     Some((params, retry::State { budgets, random: worker.context().random.clone() }))
+}
+
+fn wanted(from: &[(String, model::ValueMatch)]) -> Option<retry::Wanted> {
+    let fields: Vec<_> = from.iter().filter_map(|(name, value)| Field::new(name, value).ok()).collect();
+    let wanted = move |headers: &HeaderMap| fields.iter().any(|field| field.is_in(headers));
+    (!from.is_empty()).then(|| retry::Wanted(Arc::new(wanted)))
+}
+
+/// Only where there is somewhere else to go.
+pub fn hedge(plan: &Plan) -> Option<(hedge::Params, Arc<hedge::Hedges>)> {
+    let from = plan.policy.hedge?;
+    let after = match from.after {
+        model::HedgeAfter::Fixed(wait) => hedge::After::Fixed(wait),
+        model::HedgeAfter::Percentile(share) => hedge::After::Quantile(share),
+    };
+    Some((hedge::Params { after, ratio: from.budget }, plan.hedges.clone()?))
 }
 
 pub fn breaker(policy: &Policy) -> Option<breaker::Params> {
@@ -244,6 +265,9 @@ pub fn headers(plan: &Plan, snapshot: &Snapshot) -> headers::Params {
         request: edit(&policy.headers.request),
         response: edit(&policy.headers.response),
         via: Some(Arc::clone(&snapshot.via)),
+        deadline: policy.deadline.as_ref().and_then(|from| {
+            Some(headers::Deadline { header: name(&from.header)?, out: from.out.as_deref().and_then(name) })
+        }),
         rewrite_location: policy.rewrite_location,
     }
 }
@@ -270,6 +294,10 @@ pub fn respond(status: u16, headers: &[(String, String)], body: &str) -> respond
         headers: headers.iter().filter_map(|(name, value)| pair(name, value)).collect(),
         body: body.to_owned().into(),
     }
+}
+
+fn name(text: &str) -> Option<HeaderName> {
+    HeaderName::from_bytes(text.as_bytes()).ok()
 }
 
 /// Names and values were checked; what does not convert here cannot occur.

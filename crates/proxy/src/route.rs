@@ -3,5 +3,5 @@
 pub mod matcher;
 pub mod table;
 
-pub use matcher::Fields;
+pub use matcher::Field;
 pub use table::Table;

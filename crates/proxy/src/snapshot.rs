@@ -14,6 +14,7 @@ use middleware::fallback::Store;
 use middleware::pacing::Paces;
 use middleware::rate_limit::Meters;
 use policy::budget::Budget;
+use policy::hedge::Hedges;
 use policy::inflight::Inflight;
 use policy::{breaker, outlier};
 use upstream::connect::Tls;
@@ -22,7 +23,7 @@ use upstream::health::Check;
 use upstream::set::Rules;
 
 use crate::listener::tls::Front;
-use crate::route::{Fields, Table};
+use crate::route::{Field, Table};
 
 /// A numbered configuration, ready to be instantiated by each worker, infallibly.
 pub struct Snapshot {
@@ -64,6 +65,8 @@ pub struct Plan {
     pub credential: Option<Credential>,
     /// Whose places its requests take, if it has a limit of its own.
     pub places: Option<Scope>,
+    /// What is known of its upstream, if it hedges.
+    pub hedges: Option<Arc<Hedges>>,
     /// What counts its requests in time, if it has a rate.
     pub meters: Option<Arc<Meters>>,
     /// What its upstreams announced, if it waits for that.
@@ -73,7 +76,7 @@ pub struct Plan {
     /// The places of its copies, if it makes any.
     pub mirrors: Option<Arc<Inflight>>,
     /// Which requests a fault is meant for; `None`: all.
-    pub faulty: Option<Arc<Fields>>,
+    pub faulty: Option<Arc<[Field]>>,
     /// What was kept of its answers, if any is.
     pub stale: Option<Arc<Store>>,
     /// The targets beside its own, in the order of `Policy::asides`.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use exchange::{ArcService, Authority, Exchange, Load, Random};
 use middleware::observe::Watch;
 use middleware::{
-    browser, compress, concurrency, credentials, deadline, decompress, fallback, fault, headers, mirror, pacing,
+    browser, compress, concurrency, credentials, deadline, decompress, fallback, fault, headers, hedge, mirror, pacing,
     rate_limit, redirect, respond, retry, target,
 };
 use telemetry::Observer;
@@ -66,6 +66,7 @@ pub fn build(plan: &Plan, snapshot: &Snapshot, worker: &Arc<Worker>) -> Stack {
     let compress = route.push("compress", params::compress(policy).map(compress::layer)); // towards the client, as it accepts
     let decompress = route.push("decompress", params::decompress(policy).map(decompress::layer)); // asked of the upstream for a client that did not
     let retry = route.push("retry", params::retry(plan, worker).map(|(params, state)| retry::layer(params, state))); // attempts, under a budget
+    let hedge = route.push("hedge", params::hedge(plan).map(|(params, hedges)| hedge::layer(params, hedges))); // a second try beside a late first
     let end = match &plan.end {
         End::Redirect { status, location } => {
             route.end("redirect", redirect::service(params::redirect(*status, location)))
@@ -102,7 +103,7 @@ pub fn build(plan: &Plan, snapshot: &Snapshot, worker: &Arc<Worker>) -> Stack {
             )
         }
     };
-    let service = [deadline, browser, rate, fallback, fault, concurrency, mirror, compress, decompress, retry]
+    let service = [deadline, browser, rate, fallback, fault, concurrency, mirror, compress, decompress, retry, hedge]
         .into_iter()
         .rev()
         .flatten()

@@ -13,6 +13,7 @@ use middleware::pacing::Paces;
 use middleware::rate_limit::Meters;
 use parking_lot::Mutex;
 use policy::budget::Budget;
+use policy::hedge::Hedges;
 use policy::inflight::Inflight;
 use upstream::connect::Tls;
 use upstream::connect::tls::{self, Pem, TlsError};
@@ -26,6 +27,7 @@ pub struct State {
     /// Endpoints.
     pub registry: Arc<Registry>,
     budgets: Mutex<HashMap<String, Arc<Budget>>>,
+    hedges: Mutex<HashMap<String, Arc<Hedges>>>,
     bulkheads: Mutex<HashMap<String, Arc<Bulkhead>>>,
     paces: Mutex<HashMap<String, Arc<Paces>>>,
     meters: Mutex<HashMap<String, Arc<Meters>>>,
@@ -62,6 +64,11 @@ impl State {
     pub fn budget(&self, upstream: &str) -> Arc<Budget> {
         let mut budgets = self.budgets.lock();
         Arc::clone(budgets.entry(upstream.to_owned()).or_insert_with(|| Arc::new(Budget::new())))
+    }
+
+    /// What is known for hedging to an upstream.
+    pub fn hedges(&self, upstream: &str) -> Arc<Hedges> {
+        Arc::clone(self.hedges.lock().entry(upstream.to_owned()).or_default())
     }
 
     /// The places of a route: of one destination, or of each host.
@@ -142,6 +149,7 @@ impl State {
     pub fn sweep(&self, secrets: &[SecretKey]) {
         self.registry.sweep();
         self.budgets.lock().retain(|_, budget| Arc::strong_count(budget) > 1);
+        self.hedges.lock().retain(|_, hedges| Arc::strong_count(hedges) > 1);
         self.bulkheads.lock().retain(|_, bulkhead| Arc::strong_count(bulkhead) > 1);
         self.bulkheads_by_host.lock().retain(|_, hosts| Arc::strong_count(hosts) > 1);
         self.paces.lock().retain(|_, paces| Arc::strong_count(paces) > 1);
@@ -149,5 +157,24 @@ impl State {
         self.mirrors.lock().retain(|_, places| Arc::strong_count(places) > 1);
         self.stale.lock().retain(|_, store| Arc::strong_count(store) > 1);
         self.secrets.lock().retain(|key, _| secrets.contains(key));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_for_hedging_stays_as_long_as_a_configuration_uses_it() {
+        let state = State::default();
+        let (one, other) = (state.hedges("pool"), state.hedges("other"));
+        assert!(!Arc::ptr_eq(&one, &other));
+        let weak = Arc::downgrade(&other);
+        drop(other);
+
+        state.sweep(&[]);
+
+        assert!(Arc::ptr_eq(&one, &state.hedges("pool")), "a reload finds it again");
+        assert!(weak.upgrade().is_none(), "nobody uses it");
     }
 }

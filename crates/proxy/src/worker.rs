@@ -33,6 +33,8 @@ pub struct Arrival {
     pub client: Client,
     /// How its listener speaks TLS, if it does.
     pub tls: Option<Arc<Front>>,
+    /// Its place among the worker's connections.
+    pub held: Held,
 }
 
 /// What was accepted.
@@ -42,6 +44,8 @@ pub enum Socket {
     /// A unix socket.
     #[cfg(unix)]
     Unix(std::os::unix::net::UnixStream),
+    /// What is no socket of the system's, in a simulation.
+    Other(Io),
 }
 
 /// Client-side limits, from `server:`.
@@ -179,8 +183,7 @@ impl Worker {
 
     /// Counts one more thing in flight that a drain waits for: a tunnel outlives its connection's task.
     pub(crate) fn hold(&self) -> Held {
-        self.connections.fetch_add(1, Relaxed);
-        Held(Arc::clone(&self.connections))
+        Held::new(&self.connections)
     }
 
     /// Serves sockets until the process stops, or drained with nothing left.
@@ -196,13 +199,9 @@ impl Worker {
         let mut sweep = tokio::time::interval(pulse::EVERY);
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
+            // What may always be ready comes last; in turns drawn by lot no run would repeat another.
             tokio::select! {
-                Some(arrival) = arrivals.recv() => self.take(arrival),
-                Ok(()) = snapshots.changed() => {
-                    let snapshot = Arc::clone(&snapshots.borrow_and_update());
-                    self.swap(snapshot);
-                }
-                _ = sweep.tick() => self.sweep(),
+                biased;
                 () = drain.reached(next) => {
                     // Nobody waits for them.
                     self.mirrors.end();
@@ -213,22 +212,29 @@ impl Worker {
                     self.pulses.tell(Order::Drain);
                     next = Mode::Stopping;
                 }
+                Ok(()) = snapshots.changed() => {
+                    let snapshot = Arc::clone(&snapshots.borrow_and_update());
+                    self.swap(snapshot);
+                }
+                _ = sweep.tick() => self.sweep(),
+                Some(arrival) = arrivals.recv() => self.take(arrival),
             }
         }
     }
 
     fn take(self: &Arc<Self>, arrival: Arrival) {
-        let held = Held(Arc::clone(&self.connections));
-        let io = match arrival.socket {
+        let Arrival { socket, client, tls, held } = arrival;
+        let io = match socket {
             Socket::Tcp(tcp) => tokio::net::TcpStream::from_std(tcp).map(Io::from),
             #[cfg(unix)]
             Socket::Unix(unix) => tokio::net::UnixStream::from_std(unix).map(Io::from),
+            Socket::Other(io) => Ok(io),
         };
         match io {
             Ok(io) => {
-                let entry = Entry { client: arrival.client, tunnel: None, tls: arrival.tls.is_some() };
+                let entry = Entry { client, tunnel: None, tls: tls.is_some() };
                 let worker = Arc::clone(self);
-                match arrival.tls {
+                match tls {
                     None => tokio::spawn(Kept { served: conn::serve(io, entry, worker), held }),
                     Some(front) => tokio::spawn(Kept { served: tls::serve(io, front, entry, worker), held }),
                 };
@@ -270,8 +276,16 @@ fn leads_elsewhere(old: &Model, new: &Model) -> bool {
     old.destinations != new.destinations || old.resolve != new.resolve
 }
 
-/// One open client connection or tunnel; of a connection, the control thread counted it when it handed it over.
-pub(crate) struct Held(Arc<AtomicUsize>);
+/// One open client connection or tunnel; a connection is counted from when the control thread hands it over.
+pub struct Held(Arc<AtomicUsize>);
+
+impl Held {
+    /// One more of these.
+    pub(crate) fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Relaxed);
+        Self(Arc::clone(count))
+    }
+}
 
 impl Drop for Held {
     fn drop(&mut self) {

@@ -41,6 +41,7 @@ pub(crate) fn attempt(at: u64, took: u64, result: Result<u16, ErrorKind>) -> Att
         took: Duration::from_millis(took),
         result,
         reused: true,
+        hedge: false,
     }
 }
 

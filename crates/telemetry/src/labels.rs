@@ -9,6 +9,17 @@ const METHODS: [&str; 10] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", 
 /// Status classes by their first digit; 0 is none of them.
 pub(crate) const CLASSES: [&str; 6] = ["other", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
+/// The upstream that stands for all hosts no route names.
+const HOSTS: &str = "_default";
+
+/// The endpoint of what has no series of its own.
+pub(crate) const OTHER: &str = "_other";
+
+/// The endpoint's label: clients choose the hosts that no route names, so these are one series.
+pub(crate) fn endpoint<'a>(upstream: &str, endpoint: &'a str) -> &'a str {
+    if upstream == HOSTS { OTHER } else { endpoint }
+}
+
 /// How many results an attempt may have: a class or a reason.
 pub(crate) const RESULTS: usize = CLASSES.len() + ErrorKind::ALL.len();
 

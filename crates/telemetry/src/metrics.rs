@@ -11,6 +11,7 @@ mod connections;
 mod detours;
 mod endpoints;
 mod events;
+mod limits;
 mod process;
 mod requests;
 mod route;
@@ -27,6 +28,7 @@ pub use self::connections::{Connection, Direction, Proto, Rejection, Side, Tunne
 pub use self::detours::Mirrored;
 pub use self::endpoints::EndpointSource;
 pub use self::events::{Certificate, Events};
+pub use self::limits::{Limit, LimitSource};
 pub use self::route::RouteStats;
 pub use self::shard::Shard;
 
@@ -61,6 +63,11 @@ impl Metrics {
     /// Says where breaker states and in-flight counts are read at a scrape; the first source stays.
     pub fn set_endpoints(&self, source: Arc<dyn EndpointSource>) {
         let _ = self.state.endpoints.set(source);
+    }
+
+    /// Says where the places of limits are read at a scrape; the first source stays.
+    pub fn set_limits(&self, source: Arc<dyn LimitSource>) {
+        let _ = self.state.limits.set(source);
     }
 
     pub(crate) const fn registry(&self) -> &Registry {

@@ -4,7 +4,8 @@
 pub struct Metrics(String);
 
 impl Metrics {
-    pub(crate) fn new(text: String) -> Self {
+    /// Of a text that was scraped.
+    pub fn new(text: String) -> Self {
         Self(text)
     }
 

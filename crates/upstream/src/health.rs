@@ -59,9 +59,13 @@ pub async fn watch(key: Key, state: Arc<State>, check: Check, tools: Tools) {
             tokio::time::timeout(check.timeout, ask::ask(&key, &check.question, check.timeout, &tools.connector));
         let result = asked.await.unwrap_or_else(|_| Err(format!("no answer within {:?}", check.timeout)));
         note(&state, &result, &check, &tools.events);
-        let jitter = tools.random.with(|rng| 0.9 + 0.2 * rng.f64());
-        tokio::time::sleep(check.every.mul_f64(jitter)).await;
+        tokio::time::sleep(pause(check.every, &tools.random)).await;
     }
+}
+
+/// Until the next check.
+fn pause(every: Duration, random: &Random) -> Duration {
+    every.mul_f64(random.with(|rng| 0.9 + 0.2 * rng.f64()))
 }
 
 fn note(state: &State, result: &Result<(), String>, check: &Check, events: &Events) {
@@ -76,4 +80,20 @@ fn note(state: &State, result: &Result<(), String>, check: &Check, events: &Even
         (None, Ok(())) => {}
     }
     events.health_checked(&state.upstream, &state.label, result.is_ok(), state.health.is_well());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_differ_by_a_tenth_at_most() {
+        let random = Random::seeded(7);
+        let mut pauses: Vec<_> = (0..200).map(|_| pause(Duration::from_secs(10), &random)).collect();
+        pauses.sort_unstable();
+        pauses.dedup();
+
+        assert!(pauses[0] >= Duration::from_secs(9) && pauses[pauses.len() - 1] <= Duration::from_secs(11));
+        assert!(pauses.len() > 150, "in step: {pauses:?}");
+    }
 }

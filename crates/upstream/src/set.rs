@@ -10,6 +10,9 @@
 //!
 //! With priorities, requests go to the first level that is well enough, and a repeat to another where nobody there is
 //! untried. With `slow_start` an endpoint that comes back takes a share that grows to its whole over that time.
+//!
+//! A second try of a request whose first is under way (a hedge) goes to an endpoint that serves and was not taken, or to
+//! none: neither panic nor a probe is worth it.
 //! A `ring` keeps to its keys whatever is slow or new: it knows neither latency nor slow start.
 
 mod key;
@@ -124,6 +127,16 @@ pub(crate) struct Asked<'a> {
     /// What a ring goes by.
     pub key: Option<u64>,
     pub now: Tick,
+    /// Another try of the same request is under way.
+    pub rival: bool,
+}
+
+impl Asked<'_> {
+    /// A second try goes where all is well and the first did not go.
+    fn may_take(&self, endpoint: &Endpoint, standing: Standing) -> bool {
+        let taken = || self.exchange.race().is_some_and(|race| race.has_taken(&endpoint.state.label));
+        !self.rival || standing == Standing::Serving && !taken()
+    }
 }
 
 /// An endpoint picked.
@@ -187,9 +200,11 @@ impl Set {
         refused: &[usize],
         random: &Random,
     ) -> Option<Pick> {
-        let Asked { exchange, key, now } = asked;
+        let Asked { exchange, key, now, rival } = asked;
         if let [only] = &*self.endpoints {
-            return (refused.is_empty() && !self.is_ill(only)).then_some(Pick { index: 0, panic: false });
+            let fits = refused.is_empty() && !self.is_ill(only);
+            let may = || asked.may_take(only, Standing::of(&only.state, breaker.is_some(), now));
+            return (fits && (!rival || may())).then_some(Pick { index: 0, panic: false });
         }
         let standings = self.standings(breaker, now);
         let (level, panic) = self.rules.level(&standings);
@@ -206,6 +221,11 @@ impl Set {
                 }
         };
         let draw = |eligible: &dyn Fn(usize) -> bool| self.draw(eligible, key, now, random);
+        if rival {
+            let may = |index: usize| fresh(index) && asked.may_take(&self.endpoints[index], standings[index]);
+            let index = draw(&|index| may(index) && own(index)).or_else(|| draw(&may))?;
+            return Some(Pick { index, panic: false });
+        }
         let probe = || {
             let wanted = !panic && standings.contains(&Standing::Due) && exchange.head.method.is_idempotent();
             // On a ring the probe is a request whose key leads there.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use exchange::race::Rival;
 use exchange::{Body, Error, ErrorKind, Exchange, Head, Load, ResponseFuture, by_reference};
 use http::Request;
 use policy::budget::Budget;
@@ -67,9 +68,11 @@ impl Upstream {
             Source::Set(set) => set.key(&request),
             Source::Hosts(_) => None,
         };
-        match self.admit(Asked { exchange: &exchange, key, now }) {
+        let rival = request.extensions().get::<Rival>().is_some();
+        match self.admit(Asked { exchange: &exchange, key, now, rival }) {
             Ok(endpoint) => {
-                let flight = Flight::new(endpoint, Arc::clone(&self.params), exchange, now);
+                let mut flight = Flight::new(endpoint, Arc::clone(&self.params), exchange, now);
+                flight.race(rival);
                 attempt::perform(flight, request)
             }
             Err(error) => ResponseFuture::refuse(error),

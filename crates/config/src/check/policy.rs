@@ -7,12 +7,13 @@ use crate::diag::Report;
 use crate::effective::carries_secret;
 use crate::fields::Fields;
 use crate::keys::{
-    AUTH, BALANCE, BASIC, BREAKER, BUDGET, COMPRESS, DECOMPRESS, DEFAULT, DEFAULT_KIND, DEFAULT_TIMEOUT, EDIT, FAULT,
-    HEADERS, LIMIT, QUEUE, RETRY, REWRITE, ROUTE, ROUTE_KIND, SECRET, SECRET_HEADER, SLOW, TIMEOUT, TLS,
+    AUTH, BALANCE, BASIC, BREAKER, BUDGET, COMPRESS, DEADLINE, DECOMPRESS, DEFAULT, DEFAULT_KIND, DEFAULT_TIMEOUT,
+    EDIT, FAULT, HEADERS, HEDGE, LIMIT, QUEUE, RETRY, REWRITE, ROUTE, ROUTE_KIND, SECRET, SECRET_HEADER, SLOW, TIMEOUT,
+    TLS,
 };
 use crate::model::{
-    Algorithms, Auth, Balance, Breaker, Budget, Compress, Conditions, Decompress, HeaderEdit, Headers, Limit, Policy,
-    Queue, Rate, Retry, Rewrite, Secret, Slow, Timeout, Tls, TlsVersion,
+    Algorithms, Auth, Balance, Breaker, Budget, Compress, Conditions, Deadline, Decompress, HeaderEdit, Headers, Hedge,
+    Limit, Policy, Queue, Rate, Retry, Rewrite, Secret, Slow, Timeout, Tls, TlsVersion,
 };
 use crate::raw::text::Sources;
 use crate::raw::{Entry, Node, Value, overlay};
@@ -22,6 +23,7 @@ use crate::values;
 /// The keys that only matter when a request is sent on.
 pub(super) const KEYS: &[&str] = &[
     "rewrite",
+    "deadline",
     "retry",
     "breaker",
     "limit",
@@ -69,7 +71,9 @@ impl Check<'_> {
         Policy {
             rewrite: self.rewrite(&fields.section("rewrite", &REWRITE)),
             timeout: self.timeout(fields, kind),
+            deadline: fields.table("deadline", &DEADLINE).and_then(|deadline| self.deadline(&deadline)),
             retry: fields.table("retry", &RETRY).map(|retry| self.retry(&retry)),
+            hedge: (kind == Kind::Route).then(|| fields.table("hedge", &HEDGE)).flatten().and_then(|from| hedge(&from)),
             breaker: fields.table("breaker", &BREAKER).map(|breaker| self.breaker(&breaker)),
             limit: self.limit(&fields.section("limit", &LIMIT)),
             balance: balance(&fields.section("balance", &BALANCE)),
@@ -123,6 +127,21 @@ impl Check<'_> {
         }
     }
 
+    fn deadline(&mut self, fields: &Fields<'_>) -> Option<Deadline> {
+        let header = fields.parse("header", values::edited_header)?;
+        if header == "grpc-timeout" {
+            let help = "name a header of your own";
+            let message = "`grpc-timeout` is read without being named, in a form of its own";
+            self.report.error("bad-value", fields.place("header"), message, help);
+        }
+        let out = match fields.node("out") {
+            Some(node) if node.is_false() => None,
+            Some(_) => fields.parse("out", values::edited_header),
+            None => Some(header.clone()),
+        };
+        Some(Deadline { header, out })
+    }
+
     fn retry(&mut self, fields: &Fields<'_>) -> Retry {
         let mut statuses = fields.all("statuses", values::statuses);
         let mut on = Conditions { connect_failure: false, reset: false, refused_stream: false, timeout: false };
@@ -160,6 +179,8 @@ impl Check<'_> {
             conditions: on,
             methods: fields.all("methods", values::method),
             grpc: fields.all("grpc", values::grpc),
+            headers: fields.pairs("headers", values::header_name, values::value_match),
+            attempts_header: fields.parse("attempts_header", values::edited_header),
             backoff,
             max_backoff,
             budget: Budget { ratio: budget.share("ratio"), per_second: budget.int("per_second") },
@@ -321,6 +342,10 @@ impl Check<'_> {
         }
         tls
     }
+}
+
+fn hedge(fields: &Fields<'_>) -> Option<Hedge> {
+    Some(Hedge { after: fields.parse("after", values::hedge_after)?, budget: fields.share("budget") })
 }
 
 pub(super) fn balance(fields: &Fields<'_>) -> Balance {

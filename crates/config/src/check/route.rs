@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Check, detour, policy, shadow};
 use crate::fields::Fields;
-use crate::keys::{MATCH, MIRROR, REDIRECT, RESPOND, REWRITE, ROUTE, TARGET, UPSTREAM};
+use crate::keys::{HEDGE, MATCH, MIRROR, REDIRECT, RESPOND, REWRITE, ROUTE, TARGET, UPSTREAM};
 use crate::model::{Action, HostMatch, Match, PathMatch, Route, Scheme, Target, Upstream, Url};
 use crate::raw::Node;
 use crate::table::nearest;
@@ -136,7 +136,7 @@ impl Check<'_> {
     fn fitting(&mut self, fields: &Fields<'_>, matcher: &Match, action: &Action, upstreams: &[Upstream]) {
         match action {
             Action::Redirect { .. } | Action::Respond { .. } => {
-                self.misplaced(fields, &["timeout"], "this route sends nothing on");
+                self.misplaced(fields, &["timeout", "hedge"], "this route sends nothing on");
             }
             Action::Upstream(name) => {
                 for key in ["balance", "tls"].into_iter().filter(|key| fields.written(key)) {
@@ -156,6 +156,7 @@ impl Check<'_> {
             Action::Same => {}
         }
         self.idle(fields, action);
+        self.alone(fields, action, upstreams);
         let rewrite = fields.section("rewrite", &REWRITE);
         if rewrite.written("prefix") && !matches!(matcher.path, PathMatch::Prefix(_)) {
             let help = "match a prefix: `path: /v1/`";
@@ -179,6 +180,20 @@ impl Check<'_> {
         let plain = |targets: &[Target]| targets.iter().all(|t| t.url.scheme != Scheme::Https);
         if fields.written("tls") && matches!(action, Action::Targets(targets) if plain(targets)) {
             self.no_effect(fields, "tls", "no target is `https://`");
+        }
+    }
+
+    /// A second try goes elsewhere, or nowhere.
+    fn alone(&mut self, fields: &Fields<'_>, action: &Action, upstreams: &[Upstream]) {
+        let alone = match action {
+            Action::Same => true,
+            Action::Targets(targets) => targets.len() == 1,
+            Action::Upstream(name) => upstreams.iter().any(|u| u.name == *name && u.endpoints.len() == 1),
+            Action::Redirect { .. } | Action::Respond { .. } => false,
+        };
+        let sound = fields.node("hedge").is_some_and(Node::sound);
+        if alone && sound && fields.table("hedge", &HEDGE).is_some() {
+            self.no_effect(fields, "hedge", "there is one endpoint, and a second try goes to another");
         }
     }
 

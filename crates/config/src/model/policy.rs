@@ -7,8 +7,12 @@ use super::*;
 pub struct Policy {
     pub rewrite: Rewrite,
     pub timeout: Timeout,
+    /// `None`: a client has no say, but for `grpc-timeout`.
+    pub deadline: Option<Deadline>,
     /// `None`: `retry: false`.
     pub retry: Option<Retry>,
+    /// `None`: off, as for the default route always: a host is one endpoint.
+    pub hedge: Option<Hedge>,
     /// `None`: `breaker: false`.
     pub breaker: Option<Breaker>,
     pub limit: Limit,
@@ -66,6 +70,30 @@ pub struct Timeout {
     pub tunnel_idle: Duration,
 }
 
+/// Header names, lower-case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deadline {
+    pub header: String,
+    /// `None`: not passed on.
+    pub out: Option<String>,
+}
+
+/// A second try while the first is late.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Hedge {
+    pub after: HedgeAfter,
+    /// Second tries, as a share of the requests, 0..=1.
+    pub budget: f64,
+}
+
+/// How late the first is then.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum HedgeAfter {
+    Fixed(Duration),
+    /// Longer than this share of the destination's answers took lately, 0..=1.
+    Percentile(f64),
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct Retry {
     /// Tries including the first; at least 1.
@@ -77,6 +105,10 @@ pub struct Retry {
     pub methods: Vec<String>,
     /// gRPC status codes.
     pub grpc: Vec<u16>,
+    /// Response headers, lower-case, any of which asks for a retry.
+    pub headers: Vec<(String, ValueMatch)>,
+    /// The request header, lower-case, that sets `attempts`.
+    pub attempts_header: Option<String>,
     pub backoff: Duration,
     pub max_backoff: Duration,
     pub budget: Budget,

@@ -1,10 +1,11 @@
-//! Rates, and what they count by.
+//! Rates and what they count by, and when a second try is sent.
 
 use std::time::Duration;
 
 use super::http::header_name;
 use super::{Flaw, flaw};
-use crate::model::Per;
+use crate::model::{HedgeAfter, Per};
+use crate::units;
 
 /// The largest number in a rate.
 const MOST: u32 = 1_000_000;
@@ -48,9 +49,35 @@ pub(crate) fn per(text: &str) -> Result<Per, Flaw> {
     }
 }
 
+/// `50ms`, or `p50` to `p99.9`.
+pub(crate) fn hedge_after(text: &str) -> Result<HedgeAfter, Flaw> {
+    if let Some(percent) = text.strip_prefix('p') {
+        let plain = percent.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+        return match percent.parse::<f64>() {
+            Ok(percent) if plain && (50.0..=99.9).contains(&percent) => Ok(HedgeAfter::Percentile(percent / 100.0)),
+            _ => flaw(format!("`{text}` is no percentile from p50 to p99.9"), "write `p95`, or a time such as `50ms`"),
+        };
+    }
+    match units::duration(text) {
+        Ok(wait) if wait >= Duration::from_millis(1) => Ok(HedgeAfter::Fixed(wait)),
+        Ok(_) => flaw(format!("`{text}` is shorter than 1ms"), "every request would be sent twice"),
+        Err(message) => flaw(message, "write a time such as `50ms`, or a percentile such as `p95`"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hedge_waits_for_a_time_or_a_percentile() {
+        assert_eq!(hedge_after("50ms").ok(), Some(HedgeAfter::Fixed(Duration::from_millis(50))));
+        assert_eq!(hedge_after("p95").ok(), Some(HedgeAfter::Percentile(0.95)));
+        assert!(hedge_after("p99.9").is_ok() && hedge_after("p50").is_ok());
+        for wrong in ["", "p", "p49", "p100", "p-95", "p+95", "p9e1", "95", "95%", "0ms", "100us", "soon"] {
+            assert!(hedge_after(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_rate_is_a_number_and_a_time() {

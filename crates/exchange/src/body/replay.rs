@@ -122,6 +122,10 @@ impl Shared {
 }
 
 impl Cursor {
+    pub(super) fn replay(&self) -> Replay {
+        Replay(Arc::clone(&self.shared))
+    }
+
     pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let mut shared = self.shared.lock();
         if self.at < shared.gone {

@@ -2,20 +2,16 @@
 
 use std::sync::Arc;
 
+use exchange::Body;
 use exchange::body::Replay;
-use exchange::{Body, Exchange};
-use http::{Extensions, HeaderMap, Method, Request, Uri, Version};
+use http::Request;
 use http_body::Body as _;
+
+use crate::original::Original;
 
 /// Its head as it came from above, and its body as far as that is kept.
 pub(super) struct Kept {
-    pub(super) method: Method,
-    pub(super) headers: HeaderMap,
-    uri: Uri,
-    version: Version,
-    exchange: Arc<Exchange>,
-    /// Mostly nothing.
-    extensions: Option<Box<Extensions>>,
+    original: Original,
     /// Absent for an empty body.
     replay: Option<Replay>,
 }
@@ -23,21 +19,12 @@ pub(super) struct Kept {
 impl Kept {
     /// Keeps `request`, whose body is read through what is kept from now on.
     pub(super) fn of(request: &mut Request<Body>, cap: usize) -> Self {
-        let exchange = Arc::clone(Exchange::of(request));
+        let original = Original::of(request);
         let replay = (!request.body().is_end_stream()).then(|| Replay::new(std::mem::take(request.body_mut()), cap));
         if let Some(body) = replay.as_ref().and_then(Replay::body) {
-            *request.body_mut() = body.with_record(Arc::clone(&exchange));
+            *request.body_mut() = body.with_record(Arc::clone(&original.exchange));
         }
-        let extensions = request.extensions();
-        Self {
-            method: request.method().clone(),
-            headers: request.headers().clone(),
-            uri: request.uri().clone(),
-            version: request.version(),
-            extensions: (!extensions.is_empty()).then(|| Box::new(extensions.clone())),
-            exchange,
-            replay,
-        }
+        Self { original, replay }
     }
 
     /// The same request from its first byte; `None` once more of its body than the cap was read.
@@ -46,14 +33,6 @@ impl Kept {
             Some(replay) => replay.body()?,
             None => Body::empty(),
         };
-        let mut request = Request::new(body.with_record(Arc::clone(&self.exchange)));
-        *request.method_mut() = self.method.clone();
-        *request.uri_mut() = self.uri.clone();
-        *request.version_mut() = self.version;
-        *request.headers_mut() = self.headers.clone();
-        if let Some(extensions) = &self.extensions {
-            *request.extensions_mut() = Extensions::clone(extensions);
-        }
-        Some(request)
+        Some(self.original.request(body))
     }
 }

@@ -2,40 +2,26 @@
 //!
 //! `RateLimit` of draft-ietf-httpapi-ratelimit-headers-10 (`"name";r=0;t=30`), of the drafts before 08
 //! (`limit=10, remaining=0, reset=30`, or `RateLimit-Remaining` and `RateLimit-Reset`), their `X-` forms, in which the
-//! time is seconds or a point in Unix time, and, on 429 and 503, `Retry-After` and `retry-after-ms`. Of several, the
-//! longest wait holds. What is malformed says nothing.
+//! time is seconds or a point in Unix time, and what `retry_after` reads. Of several, the longest wait holds. What is
+//! malformed says nothing.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
-use http::header::{HeaderMap, RETRY_AFTER};
+use http::header::HeaderMap;
 use http::{HeaderValue, StatusCode};
 
-/// Whoever asks for more gets this.
-const LONGEST: Duration = Duration::from_secs(300);
+use crate::retry_after::{self, LONGEST};
+
 /// A larger `X-RateLimit-Reset` is a point in time: 2001 and later.
 const EPOCH: f64 = 1e9;
 
 /// How long nothing more should be sent; `wall` is the Unix time. `None`: now is fine.
 pub(super) fn wait(status: StatusCode, headers: &HeaderMap, wall: Duration) -> Option<Duration> {
-    let refused = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
-    let asked = refused.then(|| retry_after(headers, wall)).flatten();
+    let asked = retry_after::of(status, headers, wall);
     let listed = headers.get_all("ratelimit").iter().filter_map(ratelimit).max();
     let plain = pair(headers, "ratelimit-remaining", "ratelimit-reset", wall);
     let x = pair(headers, "x-ratelimit-remaining", "x-ratelimit-reset", wall);
     [asked, listed, plain, x].into_iter().flatten().max().map(|wait| wait.min(LONGEST)).filter(|wait| !wait.is_zero())
-}
-
-/// Milliseconds are the more exact ones.
-fn retry_after(headers: &HeaderMap, wall: Duration) -> Option<Duration> {
-    if let Some(millis) = headers.get("retry-after-ms").and_then(number) {
-        return Some(seconds(millis / 1000.0));
-    }
-    let value = headers.get(RETRY_AFTER)?;
-    if let Some(after) = number(value) {
-        return Some(seconds(after));
-    }
-    let at = httpdate::parse_http_date(value.to_str().ok()?.trim_ascii()).ok()?;
-    Some(at.duration_since(UNIX_EPOCH).ok()?.saturating_sub(wall))
 }
 
 /// The longest wait of a list of used-up quotas.

@@ -5,7 +5,9 @@
 //! is repeated only because the route lists it, and only while no message reached the client: when it is in
 //! the response's head.
 
+use std::fmt;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use exchange::service::Outcome;
@@ -27,6 +29,10 @@ pub struct Params {
     pub attempts: u32,
     /// Statuses that are repeated; 429 only with `Retry-After`.
     pub statuses: Vec<RangeInclusive<u16>>,
+    /// Responses that ask for it by a field, whatever their status.
+    pub wanted: Option<Wanted>,
+    /// The field by which a request sets `attempts` for itself.
+    pub attempts_header: Option<HeaderName>,
     /// Failures that are repeated.
     pub conditions: Conditions,
     /// Methods that may be repeated after a byte was sent.
@@ -56,12 +62,24 @@ pub struct Conditions {
     pub timeout: bool,
 }
 
+/// Whether a response asks to be repeated.
+#[derive(Clone)]
+pub struct Wanted(pub Arc<dyn Fn(&HeaderMap) -> bool + Send + Sync>);
+
+impl fmt::Debug for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Wanted")
+    }
+}
+
 impl Default for Params {
     fn default() -> Self {
         use Method as M;
         Self {
             attempts: 3,
             statuses: vec![429..=429, 502..=504],
+            wanted: None,
+            attempts_header: None,
             conditions: Conditions { connect_failure: true, reset: true, refused_stream: true, timeout: true },
             methods: vec![M::GET, M::HEAD, M::OPTIONS, M::PUT, M::DELETE, M::TRACE],
             grpc: Vec::new(),
@@ -94,21 +112,23 @@ impl Params {
     pub(super) fn may_repeat(&self, safe: bool, grpc: bool) -> bool {
         let Conditions { connect_failure, reset, refused_stream, timeout } = self.conditions;
         let unsent = connect_failure || reset || refused_stream || timeout;
-        self.attempts > 1 && (safe || unsent || (grpc && !self.grpc.is_empty()))
+        safe || unsent || (grpc && !self.grpc.is_empty())
     }
 
     /// Judges a result; `after` is what it asked to wait.
     pub(super) fn verdict(&self, outcome: &Outcome, after: Option<Duration>, safe: bool, grpc: bool) -> Verdict {
         match outcome {
             Ok(response) if grpc => self.call(response),
-            Ok(response) => self.status(response.status(), after, safe),
+            Ok(response) => self.response(response, after, safe),
             Err(error) => self.failure(error, safe),
         }
     }
 
-    fn status(&self, status: StatusCode, after: Option<Duration>, safe: bool) -> Verdict {
+    fn response(&self, response: &Response<Body>, after: Option<Duration>, safe: bool) -> Verdict {
+        let status = response.status();
         let listed = self.statuses.iter().any(|range| range.contains(&status.as_u16()));
-        if !listed || (status == StatusCode::TOO_MANY_REQUESTS && after.is_none()) {
+        let by_status = listed && (status != StatusCode::TOO_MANY_REQUESTS || after.is_some());
+        if !by_status && !self.wanted.as_ref().is_some_and(|wanted| wanted.0(response.headers())) {
             return Verdict::Final;
         }
         if safe { Verdict::Repeat } else { Verdict::Unsafe }
@@ -232,6 +252,24 @@ mod tests {
     }
 
     #[test]
+    fn a_field_of_the_response_asks_for_a_repeat_whatever_the_status() {
+        let wanted = Wanted(Arc::new(|headers: &HeaderMap| headers.contains_key("x-again")));
+        let params = Params { wanted: Some(wanted), ..Params::default() };
+        let asking = |status, safe, grpc| {
+            let mut response = response(status);
+            response.headers_mut().insert("x-again", "1".parse().expect("a value"));
+            params.verdict(&Ok(response), None, safe, grpc)
+        };
+
+        for status in [200, 409, 429, 500] {
+            assert_eq!(asking(status, true, false), Again, "{status}");
+            assert_eq!(asking(status, false, false), Unsafe, "{status}");
+            assert_eq!(asking(status, true, true), Final, "{status}: gRPC has statuses of its own");
+        }
+        assert_eq!(status(&params, 500, None, true), Final);
+    }
+
+    #[test]
     fn too_many_requests_needs_a_moment_to_come_back() {
         let params = Params::default();
 
@@ -270,6 +308,5 @@ mod tests {
         assert!(!off.may_repeat(false, true));
         assert!(Params { grpc: vec![14], ..off.clone() }.may_repeat(false, true));
         assert!(Params::default().may_repeat(false, false));
-        assert!(!Params { attempts: 1, ..Params::default() }.may_repeat(true, true));
     }
 }

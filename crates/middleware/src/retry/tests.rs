@@ -90,6 +90,40 @@ async fn one_attempt_is_one_attempt() {
     assert_eq!((code, bottom.calls()), (503, 1));
 }
 
+/// Calls made of a request with this field, where the route reads `x-attempts` or nothing, and the status.
+async fn with_own(route: u32, reads: bool, value: &'static str) -> (usize, Result<u16, ErrorKind>) {
+    let bottom = (0..9).fold(Bottom::default(), |bottom, _| bottom.status(503));
+    let header = HeaderName::from_static("x-attempts");
+    let mut request = get("http://a.test/");
+    request.headers_mut().insert(&header, HeaderValue::from_static(value));
+    let params = Params { attempts: route, attempts_header: reads.then_some(header), ..params() };
+
+    let outcome = service(&bottom, params).call(request).await;
+
+    let sent = bottom.seen();
+    assert!(
+        sent.iter().all(|seen| seen.headers.contains_key("x-attempts") != reads),
+        "it is ours alone, if it is ours"
+    );
+    (sent.len(), outcome.map(|response| response.status().as_u16()).map_err(|error| error.kind))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_sets_its_attempts_only_where_the_route_lets_it() {
+    assert_eq!(with_own(3, true, "1").await, (1, Ok(503)));
+    assert_eq!(with_own(3, true, "5").await, (5, Ok(503)));
+    assert_eq!(with_own(1, true, "2").await, (2, Ok(503)));
+    assert_eq!(with_own(3, false, "5").await, (3, Ok(503)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn attempts_that_are_no_number_are_the_clients_error_and_nothing_is_sent() {
+    for wrong in ["", "0", "101", "-1", "+2", "many", "1.5", "99999999999"] {
+        assert_eq!(with_own(3, true, wrong).await, (0, Err(ErrorKind::BadRequest)), "{wrong}");
+        assert_eq!(with_own(3, false, wrong).await, (3, Ok(503)), "{wrong}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_post_that_may_have_been_acted_on_is_made_once() {
     for answer in [(|| Err(reset())) as fn() -> Outcome, || Ok(response(503))] {
@@ -167,11 +201,12 @@ async fn a_large_body_that_nobody_read_is_still_there() {
 async fn a_client_that_broke_its_upload_off_is_not_retried_for() {
     let bottom = Bottom::default().status(503);
     let request = keyed(post(&["ab"], |_| {}));
-    record(&request).set_upload(Upload::Broken);
+    let exchange = record(&request);
+    exchange.set_upload(Upload::Broken);
 
     assert_eq!(status(service(&bottom, params()).call(request)).await, 503);
 
-    assert_eq!(bottom.calls(), 1);
+    assert_eq!((bottom.calls(), exchange.retry_denied()), (1, Some("upload_broken")));
 }
 
 #[tokio::test(start_paused = true)]

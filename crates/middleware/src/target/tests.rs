@@ -68,6 +68,7 @@ impl Field {
                     took: Duration::ZERO,
                     result: Ok(503),
                     reused: false,
+                    hedge: false,
                 });
             }
             assert_eq!(status(self.service.call(request)).await, 200);

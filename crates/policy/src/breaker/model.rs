@@ -227,7 +227,7 @@ impl Model {
         let limit = self.params.failures.unwrap_or(self.params.connect_failures);
         let long = if self.params.failures.is_some() { *row } else { *connect_row };
         if long >= limit {
-            let connect = *connect_row >= limit;
+            let connect = *connect_row > 0;
             return self.open(now, connect);
         }
         let second = now.as_nanos() / 1_000_000_000;

@@ -70,13 +70,8 @@ impl Params {
     pub(super) fn row(&self, streaks: Streaks) -> bool {
         match self.failures {
             Some(failures) => streaks.any >= row_limit(failures),
-            None => self.all_connect(streaks),
+            None => streaks.connect >= row_limit(self.connect_failures),
         }
-    }
-
-    /// Whether the row that trips is of connect-level failures only.
-    pub(super) fn all_connect(&self, streaks: Streaks) -> bool {
-        streaks.connect >= row_limit(self.failures.unwrap_or(self.connect_failures))
     }
 
     /// The share that is too large, if any.

@@ -131,6 +131,17 @@ fn explicit_number_replaces_the_connect_failures() {
 }
 
 #[test]
+fn a_restart_that_resets_before_it_refuses_is_looked_for_by_dials() {
+    for (row, dialed) in [([ERROR, ERROR, REFUSED], true), ([REFUSED, REFUSED, ERROR], false)] {
+        let mut bench = Bench::with(Params { failures: Some(3), ..Params::default() });
+
+        let tripped = row.map(|sample| bench.call(sample)).into_iter().flatten().count();
+
+        assert_eq!((tripped, bench.breaker.opened_by_connect()), (1, dialed), "{row:?}");
+    }
+}
+
+#[test]
 fn half_of_twenty_calls_failing_trips() {
     let mut bench = Bench::new();
 

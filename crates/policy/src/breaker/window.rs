@@ -11,10 +11,9 @@
 //! sample is dropped if its bucket is busy for another second or another generation, or is a turn ahead of it.
 //! A bucket holds 4.1 million calls and 2.1 million failures a second.
 
-use std::sync::atomic::{AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
-
 use super::word::GENERATION_BITS;
 use crate::Tick;
+use crate::atomic::{AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 use crate::pad::Padded;
 
 const BUCKETS: u64 = 10;

@@ -69,6 +69,11 @@ impl Streaks {
         Self { connect, ..self.failed_late() }
     }
 
+    /// The last call did not get a connection.
+    pub(super) fn unconnected(self) -> bool {
+        self.connect > 0
+    }
+
     /// A call that was connected, and may still fail: the row of any kind goes on.
     pub(super) fn connected(self) -> Self {
         Self { connect: 0, ..self }

@@ -25,6 +25,8 @@ pub(super) struct Status {
     admin: Option<String>,
     metrics: Option<String>,
     workers: usize,
+    /// That are no more, after a panic.
+    workers_ended: usize,
     client_connections: usize,
     routes: usize,
     default: &'static str,
@@ -79,6 +81,7 @@ pub(super) fn status(control: &Control, now: Tick) -> Status {
         admin: control.admin.as_ref().map(ToString::to_string),
         metrics: control.metrics.as_ref().map(ToString::to_string),
         workers: control.workers.0.len(),
+        workers_ended: control.workers.ended(),
         client_connections: control.workers.connections(),
         routes: snapshot.routes.len(),
         default: if snapshot.model.default.pass { "pass" } else { "deny" },

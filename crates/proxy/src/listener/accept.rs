@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 
 use super::drain::{Drain, Mode};
 use super::tls::Front;
-use crate::worker::{Arrival, Socket};
+use crate::worker::{Arrival, Held, Socket};
 
 /// After EMFILE and its like; the kernel keeps those who wait.
 const BACK_OFF: Duration = Duration::from_millis(100);
@@ -136,8 +136,15 @@ impl Workers {
         self.0.iter().map(|seat| seat.connections.load(Relaxed)).sum()
     }
 
+    /// How many are no more: one that panicked takes no sockets.
+    pub fn ended(&self) -> usize {
+        self.0.iter().filter(|seat| seat.arrivals.is_closed()).count()
+    }
+
+    /// Of those that are there: a worker that is no more has no connections, and would get every new one.
     fn least_loaded(&self) -> Option<&Seat> {
-        self.0.iter().min_by_key(|seat| seat.connections.load(Relaxed))
+        let there = self.0.iter().filter(|seat| !seat.arrivals.is_closed());
+        there.min_by_key(|seat| seat.connections.load(Relaxed))
     }
 }
 
@@ -222,7 +229,8 @@ impl Door {
         }
     }
 
-    async fn hand_over(&self, socket: Socket, client: Client) {
+    /// Gives a client to a worker, unless there are too many.
+    pub(crate) async fn hand_over(&self, socket: Socket, client: Client) {
         let (most, tls) = {
             let rules = self.rules.read();
             (rules.max_connections, rules.tls.clone())
@@ -230,11 +238,16 @@ impl Door {
         if self.workers.connections() >= most {
             return self.stats.connection_rejected(Rejection::Overloaded);
         }
-        let Some(seat) = self.workers.least_loaded() else { return };
-        seat.connections.fetch_add(1, Relaxed);
-        if seat.arrivals.send(Arrival { socket, client, tls }).await.is_err() {
-            seat.connections.fetch_sub(1, Relaxed);
+        let mut next = (socket, client, tls);
+        while let Some(seat) = self.workers.least_loaded() {
+            let (socket, client, tls) = next;
+            let held = Held::new(&seat.connections);
+            let Err(returned) = seat.arrivals.send(Arrival { socket, client, tls, held }).await else { return };
+            // It ended in this moment: the next one.
+            let Arrival { socket, client, tls, .. } = returned.0;
+            next = (socket, client, tls);
         }
+        self.stats.connection_rejected(Rejection::Overloaded);
     }
 }
 
@@ -243,7 +256,7 @@ fn canonical(ip: IpAddr) -> IpAddr {
     ip.to_canonical()
 }
 
-async fn back_off(error: &io::Error) {
+pub(crate) async fn back_off(error: &io::Error) {
     match error.kind() {
         io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted => {}
         _ => {
@@ -256,6 +269,55 @@ async fn back_off(error: &io::Error) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The door to workers with so many connections, and their ends of it.
+    fn door(loads: &[usize]) -> (Door, Vec<mpsc::Receiver<Arrival>>) {
+        let (mut seats, mut workers) = (Vec::new(), Vec::new());
+        for load in loads {
+            let (arrivals, arriving) = mpsc::channel(4);
+            seats.push(Seat { arrivals, connections: Arc::new(AtomicUsize::new(*load)) });
+            workers.push(arriving);
+        }
+        let rules = Arc::new(RwLock::new(Rules { max_connections: 100, ..Rules::default() }));
+        let stats = telemetry::Metrics::new("test").shard();
+        (Door { rules, workers: Workers(seats.into()), stats }, workers)
+    }
+
+    async fn arrive(door: &Door) -> std::os::unix::net::UnixStream {
+        let (client, socket) = std::os::unix::net::UnixStream::pair().expect("a pair");
+        door.hand_over(Socket::Unix(socket), Client { addr: None, local: true }).await;
+        client
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_is_no_more_gets_no_sockets() {
+        let (door, mut workers) = door(&[0, 7]);
+        let _first = arrive(&door).await;
+        assert!(workers[0].try_recv().is_ok(), "the least loaded");
+        workers.remove(0);
+
+        assert_eq!(door.workers.ended(), 1);
+        let _second = arrive(&door).await;
+
+        let arrival = workers[0].try_recv().expect("at the one that is left");
+        assert_eq!(door.workers.connections(), 8);
+        drop(arrival);
+        assert_eq!(door.workers.connections(), 7, "counted until its end");
+    }
+
+    #[tokio::test]
+    async fn what_waits_at_a_worker_that_ends_is_not_counted_for_ever() {
+        let (door, workers) = door(&[0]);
+        let _client = arrive(&door).await;
+        assert_eq!(door.workers.connections(), 1);
+
+        drop(workers);
+
+        assert_eq!((door.workers.connections(), door.workers.ended()), (0, 1));
+        // Nobody is left: refused, and the acceptor goes on.
+        let mut client = arrive(&door).await;
+        assert_eq!(io::Read::read(&mut client, &mut [0]).expect("an end"), 0);
+    }
 
     #[test]
     fn a_stale_socket_is_replaced_and_a_file_of_somebody_else_is_not() {

@@ -10,10 +10,11 @@ use exchange::{Authority, Client, Io};
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use telemetry::metrics::{Proto, Rejection, Side};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::time::Sleep;
 
 use super::drain::{Drain, Mode};
+use super::farewell::say;
 use super::io::Timed;
 use super::pulse::{Order, Phase, Pulse};
 use super::sniff::{self, Spoken};
@@ -314,16 +315,6 @@ fn note(worker: &Worker, error: &hyper::Error) {
 async fn refuse(io: Io, worker: &Worker, reason: Rejection, answer: &'static [u8]) {
     worker.stats().connection_rejected(reason);
     say(io, answer).await;
-}
-
-/// A complete answer written straight to a connection that has no request.
-async fn say(mut io: Io, answer: &'static [u8]) {
-    let written = async {
-        io.write_all(answer).await?;
-        io.shutdown().await
-    };
-    // The client may be gone, or not read: it was told what can be told.
-    let _ = tokio::time::timeout(LAST_WORDS, written).await;
 }
 
 const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nproxy-status: attache; error=http_request_error\r\n\

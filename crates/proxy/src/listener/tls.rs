@@ -13,20 +13,20 @@ mod watch;
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::BytesMut;
 use exchange::Io;
 use rustls::{Error as Rustls, ServerConfig, ServerConnection};
 use rustls_pki_types::CertificateDer;
 use telemetry::metrics::Rejection;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio_rustls::TlsAcceptor;
 
 pub use self::front::{Front, Shown};
 pub use self::pem::{Flaw, Part};
 use super::conn::{self, Entry};
 use super::drain::Mode;
+use super::farewell::say;
 use super::sniff::Spoken;
 use crate::worker::Worker;
 
@@ -34,10 +34,6 @@ use crate::worker::Worker;
 const HANDSHAKE: u8 = 0x16;
 /// Taken at once of what is not TLS.
 const CHUNK: usize = 1024;
-/// For a client to hear why it is refused.
-const LAST_WORDS: Duration = Duration::from_secs(1);
-/// Read and thrown away of a client that is refused.
-const DISCARDED: u64 = 64 * 1024;
 
 /// Serves a connection of a listener with TLS from its first byte to its end.
 pub async fn serve(io: Io, front: Arc<Front>, entry: Entry, worker: Arc<Worker>) {
@@ -54,14 +50,14 @@ pub async fn serve(io: Io, front: Arc<Front>, entry: Entry, worker: Arc<Worker>)
         Ok(Err(Failed::Gone)) => {}
         Ok(Err(Failed::NotTls(io))) => {
             worker.stats().connection_rejected(Rejection::NotTls);
-            dismiss(io, PLAIN_HERE).await;
+            say(io, PLAIN_HERE).await;
         }
         Ok(Err(Failed::Handshake(error, io))) => {
             let reason = reason(&error);
             worker.stats().connection_rejected(reason);
             tracing::debug!(reason = reason.label(), client = ?client.addr, %error, "TLS handshake");
             // rustls has written its alert.
-            dismiss(io, b"").await;
+            say(io, b"").await;
         }
         Ok(Ok((io, agreed))) => conn::serve_agreed(io, agreed, entry, worker).await,
     }
@@ -128,18 +124,6 @@ fn reason(error: &io::Error) -> Rejection {
         Some(Rustls::NoCertificatesPresented | Rustls::InvalidCertificate(_)) => Rejection::ClientCertificate,
         _ => Rejection::Tls,
     }
-}
-
-/// Says a last word and waits until it was taken: closing with bytes unread would reset the connection, and what was
-/// said would be lost with it.
-async fn dismiss(mut io: Io, word: &[u8]) {
-    let dismissed = async {
-        io.write_all(word).await?;
-        io.shutdown().await?;
-        tokio::io::copy(&mut io.take(DISCARDED), &mut tokio::io::sink()).await
-    };
-    // The client may be gone, or not read: it was told what can be told.
-    let _ = tokio::time::timeout(LAST_WORDS, dismissed).await;
 }
 
 const PLAIN_HERE: &[u8] = b"HTTP/1.1 400 Bad Request\r\nproxy-status: attache; error=http_request_error\r\n\

@@ -84,7 +84,9 @@ pub fn fault(plan: &Plan) -> Option<fault::Params> {
         delay: from.delay,
         abort: from.abort.map(answer),
         reset: from.reset,
-        only: only.map(|fields| Arc::new(move |headers: &HeaderMap| fields.hold(headers)) as fault::Only),
+        only: only.map(|fields| {
+            Arc::new(move |headers: &HeaderMap| fields.iter().all(|field| field.is_in(headers))) as fault::Only
+        }),
     })
 }
 
@@ -101,19 +103,13 @@ fn on(from: &[On]) -> fallback::On {
 
 /// The route's edits, but for what carries a secret: that is for the route's own target.
 pub fn headers_beside(plan: &Plan, snapshot: &Snapshot) -> headers::Params {
-    let policy = &plan.policy;
-    let mut request = policy.headers.request.clone();
+    let mut request = plan.policy.headers.request.clone();
     request.set.retain(|(name, _)| !config::carries_secret(name));
     request.add.retain(|(name, _)| !config::carries_secret(name));
     let mut request = edit(&request);
     // What the client sent under that name was meant for us, or is stale; at the route's own target it is replaced.
     request.remove.extend(plan.credential.as_ref().map(|own| own.header.clone()));
-    headers::Params {
-        request,
-        response: edit(&policy.headers.response),
-        via: Some(Arc::clone(&snapshot.via)),
-        rewrite_location: policy.rewrite_location,
-    }
+    headers::Params { request, ..super::headers(plan, snapshot) }
 }
 
 /// Where a request goes beside the route's own target: with its rewritten path, and the host of that target.

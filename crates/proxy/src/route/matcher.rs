@@ -10,27 +10,8 @@ pub struct Matcher {
     port: Option<u16>,
     path: Path,
     methods: Vec<Method>,
-    headers: Fields,
+    headers: Vec<Field>,
     query: Vec<(String, Value)>,
-}
-
-/// Compiled conditions on header fields.
-pub struct Fields(Vec<(HeaderName, Value)>);
-
-impl Fields {
-    /// Compiles checked ones; the error names the one that does not compile.
-    pub fn new(from: &[(String, ValueMatch)]) -> Result<Self, String> {
-        let field = |(name, value): &(String, ValueMatch)| {
-            let name = name.parse().map_err(|_| format!("`{name}` is not a header name"))?;
-            Ok((name, Value::new(value)?))
-        };
-        from.iter().map(field).collect::<Result<_, String>>().map(Self)
-    }
-
-    /// Whether all of them hold.
-    pub fn hold(&self, headers: &HeaderMap) -> bool {
-        self.0.iter().all(|(name, value)| value.holds_any(headers.get_all(name).iter().map(|v| v.as_bytes())))
-    }
 }
 
 enum Path {
@@ -60,7 +41,8 @@ impl Matcher {
             .iter()
             .map(|method| Method::from_bytes(method.as_bytes()).map_err(|_| format!("`{method}` is not a method")))
             .collect::<Result<_, _>>()?;
-        let headers = Fields::new(&from.headers)?;
+        let headers =
+            from.headers.iter().map(|(name, value)| Field::new(name, value)).collect::<Result<_, String>>()?;
         let query = from
             .query
             .iter()
@@ -80,8 +62,24 @@ impl Matcher {
         (named || self.port.is_none_or(|wanted| wanted == port))
             && self.path.holds(head.path.path())
             && (self.methods.is_empty() || self.methods.contains(&head.method))
-            && self.headers.hold(headers)
+            && self.headers.iter().all(|field| field.is_in(headers))
             && self.query.iter().all(|(name, value)| value.holds_any(parameters(head.path.query(), name)))
+    }
+}
+
+/// A header field and what it must hold.
+pub struct Field(HeaderName, Value);
+
+impl Field {
+    /// Compiles a checked one; the error names the part that does not compile.
+    pub fn new(name: &str, value: &ValueMatch) -> Result<Self, String> {
+        let name = name.parse().map_err(|_| format!("`{name}` is not a header name"))?;
+        Ok(Self(name, Value::new(value)?))
+    }
+
+    /// Whether one of its values is as wanted.
+    pub fn is_in(&self, headers: &HeaderMap) -> bool {
+        self.1.holds_any(headers.get_all(&self.0).iter().map(|value| value.as_bytes()))
     }
 }
 

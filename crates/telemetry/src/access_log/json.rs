@@ -7,6 +7,7 @@ use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use exchange::race::Race;
 use exchange::{Attempt, Authority, Door, Exchange, Host, clock};
 use http::Version;
 use policy::Tick;
@@ -70,6 +71,9 @@ pub(super) fn line(out: &mut Vec<u8>, exchange: &Exchange, route: &str, status: 
             Err(kind) => word(out, "fallback_reason", kind.label()),
         }
     }
+    if let Some(why) = exchange.race().and_then(Race::denied) {
+        word(out, "hedge_denied", why);
+    }
     if let Some(state) = exchange.breaker() {
         word(out, "breaker", labels::breaker(state));
     }
@@ -99,7 +103,12 @@ fn attempts(out: &mut Vec<u8>, attempts: &[Attempt]) {
         }
         millis(out, "dur_ms", attempt.took);
         key(out, "reused");
-        out.extend_from_slice(if attempt.reused { b"true}" } else { b"false}" });
+        out.extend_from_slice(if attempt.reused { b"true" } else { b"false" });
+        if attempt.hedge {
+            key(out, "hedge");
+            out.extend_from_slice(b"true");
+        }
+        out.push(b'}');
     }
     out.push(b']');
 }

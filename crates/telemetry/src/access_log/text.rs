@@ -47,13 +47,20 @@ pub(super) fn line(out: &mut Vec<u8>, exchange: &Exchange, route: &str, status: 
     out.push(b'\n');
 }
 
-/// The way it took, if that was more than one step.
+/// The way it took, if that was more than one step; a hedge ran beside what stands next to it.
 fn tries(out: &mut Vec<u8>, attempts: &[Attempt]) {
     if attempts.len() < 2 {
         return;
     }
     for (index, attempt) in attempts.iter().enumerate() {
-        let arrow = if index == 0 { "  " } else { " > " };
+        let beside = attempt.hedge || attempts[index.saturating_sub(1)].hedge;
+        let arrow = if index == 0 {
+            "  "
+        } else if beside {
+            " | "
+        } else {
+            " > "
+        };
         let _ = match attempt.result {
             Ok(status) => write!(out, "{arrow}{status}"),
             Err(kind) => write!(out, "{arrow}{}", kind.label()),

@@ -6,7 +6,7 @@ use exchange::ErrorKind;
 
 use super::*;
 use crate::fixture::{after, attempt, exchange};
-use crate::metrics::{Certificate, Direction, EndpointSource, Proto, Rejection, Side};
+use crate::metrics::{Certificate, Direction, EndpointSource, Limit, LimitSource, Proto, Rejection, Side};
 
 /// A sample's labels in the order of the text, and its value.
 type Sample = (Vec<(String, String)>, f64);
@@ -70,10 +70,20 @@ impl EndpointSource for Breakers {
     }
 }
 
+struct Limits;
+
+impl LimitSource for Limits {
+    fn each(&self, each: &mut dyn FnMut(&str, Limit)) {
+        each("api", Limit { inflight: 3, waiting: 2, places: Some(20) });
+        each("_default", Limit { inflight: 1, waiting: 0, places: None });
+    }
+}
+
 /// Something of everything, over two shards.
 fn full() -> Arc<Metrics> {
     let metrics = Metrics::new("1.2.3");
     metrics.set_endpoints(Arc::new(Breakers));
+    metrics.set_limits(Arc::new(Limits));
     let name: Arc<str> = Arc::from("a \"quoted\"\\\nroute");
     for shard in [metrics.shard(), metrics.shard()] {
         let tried = exchange("/");
@@ -115,6 +125,9 @@ fn the_text_has_the_names_and_labels_of_the_interface() {
         ("attache_breaker_state", "gauge", "upstream endpoint"),
         ("attache_breaker_transitions_total", "counter", "upstream endpoint to"),
         ("attache_endpoint_inflight", "gauge", "upstream endpoint"),
+        ("attache_limit_inflight", "gauge", "route"),
+        ("attache_limit_waiting", "gauge", "route"),
+        ("attache_limit_concurrency", "gauge", "route"),
         ("attache_rejected_total", "counter", "route reason"),
         ("attache_connections", "gauge", "side proto"),
         ("attache_tunnels", "gauge", ""),
@@ -175,6 +188,10 @@ fn shards_are_summed() {
         ("attache_breaker_state", &["api", "192.0.2.1:443"], 2.0),
         ("attache_endpoint_inflight", &["api", "192.0.2.1:443"], 5.0),
         ("attache_breaker_transitions_total", &["api", "192.0.2.1:443", "open"], 1.0),
+        ("attache_limit_inflight", &["api"], 3.0),
+        ("attache_limit_inflight", &["_default"], 1.0),
+        ("attache_limit_waiting", &["api"], 2.0),
+        ("attache_limit_concurrency", &["api"], 20.0),
         ("attache_credential_refresh_total", &[route, "ok"], 1.0),
         ("attache_config_generation", &[], 7.0),
         ("attache_tls_certificate_expiry_timestamp_seconds", &["/tls.pem"], 2e9),

@@ -27,8 +27,10 @@ families! {
     OVERHEAD HISTOGRAM "attache_overhead_seconds" ["route"] "Our own time: until the response's head, less the attempts.";
     ATTEMPTS COUNTER "attache_attempts_total" ["route", "result"] "Tries at upstreams by status class or reason.";
     ATTEMPT_DURATION HISTOGRAM "attache_attempt_duration_seconds" ["route"] "One try until its response's head or failure.";
-    RETRIES COUNTER "attache_retries_total" ["route"] "Attempts beyond the first.";
+    RETRIES COUNTER "attache_retries_total" ["route"] "Attempts beyond the first, hedges not counted.";
     RETRY_DENIED COUNTER "attache_retry_denied_total" ["route", "reason"] "Requests that were not retried (again), and why.";
+    HEDGES COUNTER "attache_hedges_total" ["route", "result"] "Second tries made before the first had answered: won, or wasted.";
+    HEDGE_DENIED COUNTER "attache_hedge_denied_total" ["route", "reason"] "Late first tries beside which no second was made, and why.";
     REJECTED COUNTER "attache_rejected_total" ["route", "reason"] "Requests that we refused without any attempt.";
     FALLBACKS COUNTER "attache_fallbacks_total" ["route", "by", "reason"] "Answers by a fallback, by status class or reason of what it stood in for.";
     FAULTS COUNTER "attache_faults_total" ["route", "kind"] "Faults that were injected on purpose.";
@@ -48,6 +50,9 @@ families! {
     HEALTH GAUGE "attache_endpoint_healthy" ["upstream", "endpoint"] "Active checks: 1 well, 0 left out.";
     HEALTH_CHECKS COUNTER "attache_health_checks_total" ["upstream", "endpoint", "result"] "Active checks made.";
     INFLIGHT GAUGE "attache_endpoint_inflight" ["upstream", "endpoint"] "Requests at the endpoint now.";
+    LIMIT_INFLIGHT GAUGE "attache_limit_inflight" ["route"] "Requests that have a place under the route's limit.";
+    LIMIT_WAITING GAUGE "attache_limit_waiting" ["route"] "Requests that wait in line for a place.";
+    LIMIT GAUGE "attache_limit_concurrency" ["route"] "Places there are now: as configured, or as found out by an adaptive limit.";
     REFRESHES COUNTER "attache_credential_refresh_total" ["route", "result"] "Credentials read or fetched anew.";
     RELOAD_OK GAUGE "attache_config_last_reload_successful" [] "1 if the last configuration was accepted.";
     GENERATION GAUGE "attache_config_generation" [] "The configuration that runs, counted from the start.";

@@ -13,6 +13,7 @@ use super::cell::{Count, DURATIONS, Histogram};
 use super::connections::{Direction, Proto, Rejection, Side};
 use super::endpoints::{self, EndpointSource};
 use super::events::Events;
+use super::limits::LimitSource;
 use super::process;
 use super::route::RouteStats;
 use super::samples::Samples;
@@ -25,6 +26,7 @@ pub(super) struct State {
     pub(super) shards: Mutex<Vec<Arc<Shard>>>,
     pub(super) events: Arc<Events>,
     pub(super) endpoints: OnceLock<Arc<dyn EndpointSource>>,
+    pub(super) limits: OnceLock<Arc<dyn LimitSource>>,
 }
 
 impl State {
@@ -34,6 +36,7 @@ impl State {
             shards: Mutex::default(),
             events: Arc::default(),
             endpoints: OnceLock::new(),
+            limits: OnceLock::new(),
         }
     }
 }
@@ -69,6 +72,9 @@ impl Collector for Collect {
         events(&self.state.events, &mut out);
         if let Some(source) = self.state.endpoints.get() {
             breakers(&**source, &mut out);
+        }
+        if let Some(source) = self.state.limits.get() {
+            limits(&**source, &mut out);
         }
         out.extend(one(&f::BUILD, |to| to.value(&[&self.state.version], 1.0)));
         processes(&mut out);
@@ -119,6 +125,15 @@ fn routes(routes: &[RouteStats], out: &mut Vec<MetricFamily>) {
     each(&f::RETRIES, &|to, stats, route| to.count(&[route], stats.retries.get()));
     each(&f::RETRY_DENIED, &|to, stats, route| {
         for (why, count) in &*stats.retry_denied.lock() {
+            to.count(&[route, why], *count);
+        }
+    });
+    each(&f::HEDGES, &|to, stats, route| {
+        to.seen(&[route, "wasted"], stats.hedges[0].get());
+        to.seen(&[route, "won"], stats.hedges[1].get());
+    });
+    each(&f::HEDGE_DENIED, &|to, stats, route| {
+        for (why, count) in &*stats.hedge_denied.lock() {
             to.count(&[route, why], *count);
         }
     });
@@ -220,6 +235,18 @@ fn breakers(source: &dyn EndpointSource, out: &mut Vec<MetricFamily>) {
     out.extend(states.finish());
     out.extend(inflight.finish());
     out.extend(one(&f::OVERFLOW, |to| to.count(&[], source.overflows())));
+}
+
+fn limits(source: &dyn LimitSource, out: &mut Vec<MetricFamily>) {
+    let [mut inflight, mut waiting, mut places] = [&f::LIMIT_INFLIGHT, &f::LIMIT_WAITING, &f::LIMIT].map(Samples::new);
+    source.each(&mut |route, limit| {
+        inflight.count(&[route], u64::from(limit.inflight));
+        waiting.count(&[route], limit.waiting as u64);
+        if let Some(count) = limit.places {
+            places.count(&[route], u64::from(count));
+        }
+    });
+    out.extend([inflight, waiting, places].into_iter().filter_map(Samples::finish));
 }
 
 fn processes(out: &mut Vec<MetricFamily>) {

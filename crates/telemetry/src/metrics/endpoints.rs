@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-/// More are left out of a scrape.
-const CAP: usize = 1024;
+use crate::labels;
 
 /// Whoever knows all endpoints.
 pub trait EndpointSource: Send + Sync {
@@ -14,15 +13,12 @@ pub trait EndpointSource: Send + Sync {
     fn overflows(&self) -> u64;
 }
 
-/// State and in-flight count by (upstream, endpoint): states under one label (an address with two TLS identities)
-/// become one, the worst state and the sum, since a series must not occur twice.
+/// State and in-flight count by (upstream, endpoint): states under one label (an address with two TLS identities, hosts
+/// that no route names) become one, the worst state and the sum, since a series must not occur twice.
 pub(super) fn read(source: &dyn EndpointSource) -> BTreeMap<(String, String), (u8, u64)> {
     let mut all = BTreeMap::new();
     source.each(&mut |upstream, endpoint, state, inflight| {
-        let key = (upstream.to_owned(), endpoint.to_owned());
-        if all.len() >= CAP && !all.contains_key(&key) {
-            return;
-        }
+        let key = (upstream.to_owned(), labels::endpoint(upstream, endpoint).to_owned());
         let (worst, sum) = all.entry(key).or_insert((state, 0));
         *worst = state.max(*worst);
         *sum += u64::from(inflight);
@@ -34,12 +30,12 @@ pub(super) fn read(source: &dyn EndpointSource) -> BTreeMap<(String, String), (u
 mod tests {
     use super::*;
 
-    struct Scripted(Vec<(String, u8, u32)>);
+    struct Scripted(&'static str, Vec<(String, u8, u32)>);
 
     impl EndpointSource for Scripted {
         fn each(&self, each: &mut dyn FnMut(&str, &str, u8, u32)) {
-            for (endpoint, state, inflight) in &self.0 {
-                each("api", endpoint, *state, *inflight);
+            for (endpoint, state, inflight) in &self.1 {
+                each(self.0, endpoint, *state, *inflight);
             }
         }
 
@@ -50,7 +46,7 @@ mod tests {
 
     #[test]
     fn the_same_label_is_one_series() {
-        let source = Scripted(vec![("a:1".into(), 0, 3), ("b:1".into(), 1, 1), ("a:1".into(), 2, 4)]);
+        let source = Scripted("api", vec![("a:1".into(), 0, 3), ("b:1".into(), 1, 1), ("a:1".into(), 2, 4)]);
 
         let all = read(&source);
 
@@ -59,11 +55,11 @@ mod tests {
     }
 
     #[test]
-    fn endpoints_beyond_the_cap_are_left_out() {
-        for (given, shown) in [(CAP - 1, CAP - 1), (CAP, CAP), (CAP + 1, CAP)] {
-            let source = Scripted((0..given).map(|at| (format!("{at}"), 0, 0)).collect());
+    fn hosts_that_no_route_names_are_one_series() {
+        let hosts = (0..2000).map(|at| (format!("h{at}:443"), u8::from(at == 700) * 2, 1)).collect();
 
-            assert_eq!(read(&source).len(), shown, "{given}");
-        }
+        let all = read(&Scripted("_default", hosts));
+
+        assert_eq!(all.into_iter().collect::<Vec<_>>(), [(("_default".into(), "_other".into()), (2, 2000))]);
     }
 }

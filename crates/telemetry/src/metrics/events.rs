@@ -8,12 +8,10 @@ use parking_lot::Mutex;
 use policy::Tick;
 
 use super::cell::Count;
+use crate::labels::{self, OTHER};
 
-/// Endpoints with counted transitions; those of hosts that no route names come and go.
+/// Endpoints with counted transitions: reloads may bring others all the time.
 const CAP: usize = 1024;
-
-/// The label of what came after the cap.
-const OTHER: &str = "_other";
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -67,7 +65,7 @@ impl Events {
     /// A breaker changed to `to`: 0 closed, 1 half-open, 2 open.
     pub fn breaker_changed(&self, upstream: &Arc<str>, endpoint: &Arc<str>, to: u8) {
         let mut transitions = self.transitions.lock();
-        let mut key = (upstream.clone(), endpoint.clone());
+        let mut key = (upstream.clone(), labels::endpoint(upstream, endpoint).into());
         if transitions.len() >= CAP && !transitions.contains_key(&key) {
             key = (OTHER.into(), OTHER.into());
         }
@@ -163,7 +161,7 @@ mod tests {
     #[test]
     fn transitions_are_bounded_and_none_is_lost() {
         let events = Events::default();
-        let upstream: Arc<str> = Arc::from("_default");
+        let upstream: Arc<str> = Arc::from("api");
         for host in 0..CAP + 50 {
             events.breaker_changed(&upstream, &Arc::from(format!("host{host}:443")), 2);
         }
@@ -179,6 +177,19 @@ mod tests {
         });
 
         assert_eq!((series, sum, first, other), (CAP + 1, CAP as u64 + 51, 2, 50));
+    }
+
+    #[test]
+    fn transitions_of_hosts_that_no_route_names_are_one_series() {
+        let events = Events::default();
+        for host in 0..50 {
+            events.breaker_changed(&"_default".into(), &format!("host{host}:443").into(), 2);
+        }
+
+        let mut all = Vec::new();
+        events.each_transition(|upstream, endpoint, to, count| all.push(format!("{upstream} {endpoint} {to} {count}")));
+
+        assert_eq!(all, ["_default _other 0 0", "_default _other 1 0", "_default _other 2 50"]);
     }
 
     #[test]

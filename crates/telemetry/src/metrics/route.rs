@@ -5,7 +5,8 @@
 
 use std::sync::Arc;
 
-use exchange::{ErrorKind, Exchange};
+use exchange::race::Race;
+use exchange::{Attempt, ErrorKind, Exchange};
 use parking_lot::Mutex;
 use policy::Tick;
 
@@ -25,14 +26,19 @@ pub struct RouteStats {
     pub(super) attempts: [Count; labels::RESULTS],
     pub(super) attempt_duration: Histogram,
     pub(super) retries: Count,
+    /// Wasted and won.
+    pub(super) hedges: [Count; 2],
     pub(super) rejected: [Count; ErrorKind::ALL.len()],
     pub(super) trailers_dropped: Count,
     pub(super) detours: Detours,
     pub(super) bytes_in: Count,
     pub(super) bytes_out: Count,
     /// Few and only after failures: the words are literals of the code.
-    pub(super) retry_denied: Mutex<Vec<(&'static str, u64)>>,
+    pub(super) retry_denied: Words,
+    pub(super) hedge_denied: Words,
 }
+
+type Words = Mutex<Vec<(&'static str, u64)>>;
 
 impl RouteStats {
     pub(super) fn new(name: Arc<str>) -> Self {
@@ -44,12 +50,14 @@ impl RouteStats {
             attempts: std::array::from_fn(|_| Count::default()),
             attempt_duration: Histogram::new(&DURATIONS),
             retries: Count::default(),
+            hedges: Default::default(),
             rejected: std::array::from_fn(|_| Count::default()),
             trailers_dropped: Count::default(),
             detours: Detours::default(),
             bytes_in: Count::default(),
             bytes_out: Count::default(),
             retry_denied: Mutex::default(),
+            hedge_denied: Mutex::default(),
         }
     }
 
@@ -66,19 +74,27 @@ impl RouteStats {
         self.durations[labels::class(status)].record(now.since(exchange.head.started));
         self.bytes_in.add(exchange.bytes_in());
         self.bytes_out.add(exchange.bytes_out());
-        let (tries, overhead) = exchange.with_attempts(|attempts| {
+        let (tries, retries, overhead) = exchange.with_attempts(|attempts| {
             for attempt in attempts {
                 self.attempts[labels::result(attempt.result)].add(1);
                 self.attempt_duration.record(attempt.took);
             }
-            (attempts.len() as u64, outcome::overhead(exchange, attempts))
+            let tries = attempts.len() as u64;
+            let retries =
+                if tries > 1 { own(attempts, exchange).filter(|attempt| !attempt.hedge).count() as u64 } else { 0 };
+            (tries, retries.saturating_sub(1), outcome::overhead(exchange, attempts))
         });
         if let Some(overhead) = overhead {
             self.overhead.record(overhead);
         }
-        let retries = if exchange.detour.is_none() { tries } else { self.detours.finished(&exchange.detour, tries) };
-        if retries > 1 {
-            self.retries.add(retries - 1);
+        if !exchange.detour.is_none() {
+            self.detours.finished(&exchange.detour);
+        }
+        if retries > 0 {
+            self.retries.add(retries);
+        }
+        if let Some(race) = exchange.race() {
+            self.raced(race);
         }
         if tries == 0
             && let Some(kind) = reason
@@ -90,7 +106,7 @@ impl RouteStats {
             self.trailers_dropped.add(1);
         }
         if let Some(why) = exchange.retry_denied() {
-            self.deny(why, 1);
+            add(&self.retry_denied, why, 1);
         }
     }
 
@@ -99,11 +115,12 @@ impl RouteStats {
         self.detours.mirrored(how);
     }
 
-    fn deny(&self, why: &'static str, by: u64) {
-        let mut denied = self.retry_denied.lock();
-        match denied.iter_mut().find(|(known, _)| *known == why) {
-            Some((_, count)) => *count += by,
-            None => denied.push((why, by)),
+    fn raced(&self, race: &Race) {
+        if race.is_made() {
+            self.hedges[usize::from(race.is_won())].add(1);
+        }
+        if let Some(why) = race.denied() {
+            add(&self.hedge_denied, why, 1);
         }
     }
 
@@ -119,15 +136,32 @@ impl RouteStats {
         }
         self.attempt_duration.absorb(&other.attempt_duration);
         self.retries.absorb(&other.retries);
+        for (sum, more) in self.hedges.iter().zip(&other.hedges) {
+            sum.absorb(more);
+        }
         self.trailers_dropped.absorb(&other.trailers_dropped);
         self.detours.absorb(&other.detours);
         self.bytes_in.absorb(&other.bytes_in);
         self.bytes_out.absorb(&other.bytes_out);
-        let denied = other.retry_denied.lock().clone();
-        for (why, count) in denied {
-            self.deny(why, count);
+        for (sum, more) in [(&self.retry_denied, &other.retry_denied), (&self.hedge_denied, &other.hedge_denied)] {
+            let more = more.lock().clone();
+            more.into_iter().for_each(|(why, count)| add(sum, why, count));
         }
     }
+}
+
+fn add(words: &Words, why: &'static str, by: u64) {
+    let mut words = words.lock();
+    match words.iter_mut().find(|(known, _)| *known == why) {
+        Some((_, count)) => *count += by,
+        None => words.push((why, by)),
+    }
+}
+
+/// The attempts at the route's own upstream: those before a fallback.
+fn own<'a>(attempts: &'a [Attempt], exchange: &Exchange) -> impl Iterator<Item = &'a Attempt> + use<'a> {
+    let before = exchange.detour.fallback().map_or(usize::MAX, |fallback| usize::from(fallback.attempts));
+    attempts.iter().take(before)
 }
 
 #[cfg(test)]
@@ -135,6 +169,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use exchange::Attempt;
+
     use crate::fixture::{after, attempt, exchange};
 
     fn stats() -> RouteStats {
@@ -161,6 +197,31 @@ mod tests {
         assert_eq!((stats.durations[2].count(), stats.durations[2].seconds()), (1, 0.06));
         assert_eq!(stats.overhead.seconds(), 0.021);
         assert_eq!((stats.bytes_in.get(), stats.bytes_out.get()), (0, 42));
+    }
+
+    #[test]
+    fn a_hedge_is_an_attempt_and_no_retry() {
+        let stats = stats();
+        for won in [true, false] {
+            let exchange = exchange("/");
+            let race = exchange.begin_race();
+            race.took(&Arc::from("b:80"), false, true);
+            if won {
+                race.win();
+            }
+            exchange.attempted(Attempt { hedge: won, ..attempt(0, 10, Ok(200)) });
+            exchange.attempted(Attempt { hedge: !won, ..attempt(0, 10, Err(ErrorKind::HedgeLost)) });
+            exchange.answered(200, None, Some(after(11)));
+
+            stats.finished(&exchange, after(12));
+        }
+        let denied = exchange("/");
+        denied.begin_race().deny("budget");
+        stats.finished(&denied, after(1));
+
+        assert_eq!((stats.retries.get(), stats.attempt_duration.count()), (0, 4));
+        assert_eq!([stats.hedges[0].get(), stats.hedges[1].get()], [1, 1]);
+        assert_eq!(*stats.hedge_denied.lock(), [("budget", 1)]);
     }
 
     #[test]

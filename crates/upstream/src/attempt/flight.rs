@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use exchange::classify::{self, Verdict};
 use exchange::exchange::Upload;
+use exchange::race::Race;
 use exchange::{Attempt, Body, End, Error, ErrorKind, Exchange, Finish, Sent, clock};
 use http::{HeaderMap, Response, StatusCode};
 use http_body::Body as _;
@@ -31,12 +32,22 @@ pub(crate) struct Flight {
     sent: Sent,
     reused: bool,
     noted: bool,
+    hedge: bool,
 }
 
 impl Flight {
     pub(crate) fn new(admitted: Admitted, params: Arc<Params>, exchange: Arc<Exchange>, started: Tick) -> Self {
         let Admitted { endpoint, admission } = admitted;
-        Self { endpoint, admission, params, exchange, started, sent: Sent::Nothing, reused: false, noted: false }
+        let (reused, noted, hedge) = (false, false, false);
+        Self { endpoint, admission, params, exchange, started, sent: Sent::Nothing, reused, noted, hedge }
+    }
+
+    /// It may be one of two.
+    pub(crate) fn race(&mut self, rival: bool) {
+        self.hedge = rival;
+        if let Some(race) = self.exchange.race() {
+            race.took(&self.endpoint.state.label, self.admission.as_ref().is_some_and(Admission::probe), rival);
+        }
     }
 
     pub(super) fn exchange(&self) -> &Arc<Exchange> {
@@ -119,6 +130,10 @@ impl Flight {
         let random = &self.pool().context().random;
         let transition = random.with(|rng| state.breaker.record(admission, sample, params, now, rng));
         if let Some(transition) = transition {
+            if transition.to == State::Closed {
+                // It answered its probes; the penalty of what it failed before would shun it for most of a minute.
+                state.latency.restart(latency, now);
+            }
             announce(&self.endpoint, transition);
             redial::watch(&self.endpoint, params.clone(), self.params.connect);
         }
@@ -149,6 +164,7 @@ impl Flight {
             took: now.since(self.started),
             result,
             reused: self.reused,
+            hedge: self.hedge,
         });
     }
 }
@@ -159,7 +175,8 @@ impl Drop for Flight {
             self.endpoint.state.breaker.release(admission);
         }
         if !self.noted {
-            self.note(Err(ErrorKind::ClientGone), clock::now());
+            let outrun = self.exchange.race().is_some_and(Race::is_outrun);
+            self.note(Err(if outrun { ErrorKind::HedgeLost } else { ErrorKind::ClientGone }), clock::now());
         }
         self.endpoint.state.inflight.release();
     }

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use exchange::hush::Drowsy;
 use exchange::{Body, Error, ErrorKind, Io};
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -107,7 +108,7 @@ pub(super) async fn handshake(pool: &Arc<Pool>, io: Io, place: Place, now: Tick)
     let open = pool.context.stats.connection(Side::Upstream, Proto::H1);
     let task = tokio::spawn(async move {
         // An error of the connection reaches the request that is on it; an idle one just ends.
-        let _ = connection.with_upgrades().await;
+        let _ = Drowsy::new(connection.with_upgrades()).await;
         drop((place, open));
     });
     Ok(Lease::h1(Arc::clone(pool), Connection { sender, born: now, ear, task }, false))

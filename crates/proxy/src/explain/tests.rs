@@ -1,0 +1,69 @@
+use super::*;
+
+/// The example with every key, with what is off by default switched on; files that are not here are left out.
+fn full() -> Model {
+    let text = include_str!("../../../../config/full.yaml");
+    let text = text.replace("adaptive: false", "adaptive: true").replace("pacing: false", "pacing: true");
+    let text = text.replace("grpc: []", "grpc: [unavailable]");
+    let mut model = config::parse(&text, "full.yaml", config::Format::Yaml).expect("the example").model;
+    let plain = model.routes[1].policy.tls.clone();
+    model.routes[0].policy.tls = plain.clone();
+    model.upstreams[0].tls = plain;
+    model
+}
+
+fn explained(url: &str) -> String {
+    let headers = [("x-tenant".to_owned(), "a".to_owned())];
+    explain(&full(), "GET", url, &headers).expect("an explanation").to_string()
+}
+
+fn assert_told(url: &str, told: &[&str]) {
+    let text = explained(url);
+
+    let missing: Vec<_> = told.iter().filter(|part| !text.contains(**part)).collect();
+    assert!(missing.is_empty(), "{missing:?} in\n{text}");
+}
+
+#[test]
+fn every_policy_of_a_route_is_told() {
+    let layers = "observe > deadline > browser > rate_limit > concurrency > compress > decompress > retry > target > \
+                  pacing > headers > credentials > upstream";
+    assert_told(
+        "http://api.example.com/v1/?lang=en",
+        &[
+            layers,
+            "https://eu.api.example.com:443/base (weight 9)",
+            "https://us.api.example.com:443/base (weight 1)",
+            "connect 3s, attempt 15s, total 30s, idle 300s",
+            "3 attempts; on 429 502 503 504 and failures to connect; backoff up to 25ms, 250ms at most; budget 20% + 10/s",
+            "opens at 5 failures in a row, or 50% failing or 50% slower than 2s of at least 20 calls in 10s",
+            "for 5s, up to 60s; 3 good probes close it",
+            "as many in flight as it bears, at most 200, 100 more wait up to 1s",
+            "100 in 1s for each client, 100 at once",
+            "waits for limits that the upstream announces",
+            "bearer",
+        ],
+    );
+}
+
+#[test]
+fn every_policy_of_a_named_upstream_is_told() {
+    assert_told(
+        "http://inventory.internal/",
+        &[
+            "by hash, equal requests together by cookie session",
+            "by priority [0, 0, 1]",
+            "back within 30s",
+            "checked by GET /healthz every 5s, out after 3 bad ones and back after 2",
+            "out at 25% more failures than the others, with 20 calls in 10s",
+            "all of them once more than 50% are out",
+            "basic",
+        ],
+    );
+}
+
+#[test]
+fn how_one_of_several_targets_is_picked_is_told() {
+    assert_told("http://billing.internal/", &["the better of two", "header"]);
+    assert!(!explained("http://api.example.com/v1/?lang=en").contains("the better of two"), "weights decide");
+}
