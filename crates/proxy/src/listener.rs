@@ -3,9 +3,10 @@
 pub mod accept;
 pub mod conn;
 pub mod drain;
+pub mod h2;
 pub mod hello;
 pub mod io;
 pub mod pulse;
 pub mod sniff;
-pub mod streams;
+pub mod takeover;
 pub mod tls;
