@@ -18,6 +18,7 @@ use policy::Tick;
 use super::extended::Handshake;
 use super::hops;
 use crate::listener::conn;
+use crate::listener::h2::Fragment;
 use crate::snapshot::End;
 use crate::stack::Site;
 
@@ -278,6 +279,9 @@ fn form(parts: &Parts, head: &mut Head) -> Result<bool, Error> {
     let h1 = head.version != Version::HTTP_2;
     if head.door == Door::Connect {
         return Ok(true);
+    }
+    if parts.extensions.get::<Fragment>().is_some() {
+        return Err(bad("a target has no fragment"));
     }
     match head.path.as_str().as_bytes() {
         [b'/'] if h1 && names_no_path(&parts.uri) => {

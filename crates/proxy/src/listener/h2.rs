@@ -5,9 +5,12 @@
 //!
 //! A request is a task of its own: [`stream`] sees to it, [`reply`] is what its exchange knows of it, [`body`] what it
 //! reads, [`send`] what writes the answer, [`tunnel`] what it becomes after a CONNECT. The connection's own task only
-//! accepts and drives what h2 has to do; it is large, so it lives in a box beside the task.
+//! accepts and drives what h2 has to do; it is large, so it lives in a box beside the task. [`wire`] is what h2 reads and
+//! writes, and [`ear`] listens there for what h2 lets pass.
 
 mod body;
+mod ear;
+mod fields;
 mod reply;
 mod send;
 mod stream;
@@ -25,6 +28,7 @@ use h2::{Reason, RecvStream};
 use http::{Method, Request};
 use tokio::sync::oneshot;
 
+use self::ear::Ear;
 use self::reply::Reply;
 use self::stream::Stream;
 use self::tunnel::Handover;
@@ -43,6 +47,10 @@ const CONNECTION_WINDOW: u32 = 3 * 1024 * 1024;
 const SEND_BUFFER: usize = 32 * 1024;
 /// Streams reset by the peer before we took them, and by us for its errors.
 const RESETS: usize = 32;
+
+/// An extension of a request: its `:path` had a fragment, which is no longer there.
+#[derive(Clone, Copy, Debug)]
+pub struct Fragment;
 
 /// One connection.
 pub(super) struct Served {
@@ -72,7 +80,7 @@ impl Served {
             .max_pending_accept_reset_streams(RESETS)
             .max_local_error_reset_streams(Some(RESETS))
             .enable_connect_protocol();
-        let opening = builder.handshake(Wire::new(io, Arc::clone(&ledger)));
+        let opening = builder.handshake(Wire::new(io, Ear::new(max_header_bytes), Arc::clone(&ledger)));
         Self { state: State::Opening(opening), edge, pulse, ledger, finishing: false }
     }
 
@@ -108,7 +116,10 @@ impl Served {
 
     /// One request.
     fn begin(&self, request: Request<RecvStream>, reply: SendResponse<Bytes>) {
-        let (parts, incoming) = request.into_parts();
+        let (mut parts, incoming) = request.into_parts();
+        if self.ledger.is_condemned(reply.stream_id().as_u32()) {
+            parts.extensions.insert(Fragment);
+        }
         let (mut takeover, mut handover) = (None, None);
         let body = if parts.method == Method::CONNECT {
             let (give, given) = oneshot::channel();
@@ -119,7 +130,7 @@ impl Served {
             takeover = Some(Takeover::Http2(given));
             Body::empty()
         } else {
-            body::of(incoming, &parts.headers)
+            body::of(incoming, &parts.headers, &self.ledger)
         };
         let reply = Arc::new(Reply::new(reply, Arc::clone(&self.pulse), Arc::clone(&self.ledger)));
         let (passage, patience) = self.edge.pass(parts, body, takeover, Arc::clone(&reply) as _);

@@ -4,6 +4,7 @@
 //! reset is none, whatever its reason says (RFC 9113 section 8.1).
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -12,14 +13,16 @@ use h2::RecvStream;
 use http::{HeaderMap, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
+use super::wire::Ledger;
+
 /// The body of a request with these fields.
-pub(super) fn of(stream: RecvStream, fields: &HeaderMap) -> Body {
+pub(super) fn of(stream: RecvStream, fields: &HeaderMap, ledger: &Arc<Ledger>) -> Body {
     if stream.is_end_stream() {
         return Body::empty();
     }
     // h2 has compared them, if there are several, and compares what comes.
     let length = fields.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    Body::boxed(Incoming { stream, left: length, trailing: false })
+    Body::boxed(Incoming { stream, left: length, trailing: false, ledger: Arc::clone(ledger) })
 }
 
 struct Incoming {
@@ -27,6 +30,7 @@ struct Incoming {
     /// Of the declared length.
     left: Option<u64>,
     trailing: bool,
+    ledger: Arc<Ledger>,
 }
 
 impl HttpBody for Incoming {
@@ -49,6 +53,10 @@ impl HttpBody for Incoming {
         }
         match ready!(body.stream.poll_trailers(cx)) {
             Ok(None) => Poll::Ready(None),
+            Ok(Some(_)) if body.ledger.is_condemned(body.stream.stream_id().as_u32()) => {
+                let error = Error::new(ErrorKind::BadRequest).with_detail("trailers have no pseudo-fields");
+                Poll::Ready(Some(Err(error)))
+            }
             Ok(Some(mut trailers)) => {
                 headers::strip_trailers(&mut trailers);
                 Poll::Ready(Some(Ok(Frame::trailers(trailers))))
