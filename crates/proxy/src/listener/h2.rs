@@ -3,10 +3,10 @@
 //! hyper's server stands on the same crate, but hides what a proxy owes: it has no interim responses, ends a stream that
 //! was taken over with END_STREAM whatever happened to its other side, and does not say how much of an answer was taken.
 //!
-//! A request is a task of its own: [`stream`] sees to it, [`reply`] is what its exchange knows of it, [`body`] what it
-//! reads, [`send`] what writes the answer, [`tunnel`] what it becomes after a CONNECT. The connection's own task only
-//! accepts and drives what h2 has to do; it is large, so it lives in a box beside the task. [`wire`] is what h2 reads and
-//! writes, and [`ear`] listens there for what h2 lets pass.
+//! A request is a task of its own: `stream` sees to it, `reply` is what its exchange knows of it, `body` what it
+//! reads, `send` what writes the answer, `tunnel` what it becomes after a CONNECT. The connection's own task only
+//! accepts and drives what h2 has to do; it is large, so it lives in a box beside the task. `wire` is what h2 reads and
+//! writes, and `ear` listens there for what h2 lets pass.
 
 mod body;
 mod ear;
