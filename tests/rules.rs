@@ -746,6 +746,35 @@ async fn http2_that_does_not_begin_with_settings_is_sent_away() {
 }
 
 #[tokio::test]
+async fn a_wrong_frame_ends_the_connection_and_is_counted() {
+    let proxy = Proxy::start("");
+    let mut client = proxy.client().await;
+
+    // DATA on stream 0.
+    client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\x01\0\0\0\0\0\0x").await;
+    let answer = client.rest().await;
+
+    assert!(answer.ends_with(b"\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x01"), "{answer:?}");
+    let counted =
+        || async { proxy.metrics().await.sum("attache_connection_rejected_total", &[("reason", "bad_request")]) };
+    testkit::eventually("it is counted", || async { (counted().await == 1.0).then_some(()) }).await;
+}
+
+#[tokio::test]
+async fn a_tunnel_over_http2_that_declares_a_length_is_refused() {
+    let proxy = Proxy::start(PORTS);
+    let connect = [(":method", "CONNECT"), (":authority", "127.0.0.1:1"), ("content-length", "3")];
+    let extended = [(":protocol", "websocket"), (":scheme", "http"), (":path", "/")];
+
+    for head in [connect.to_vec(), [&extended[..], &connect].concat()] {
+        let mut client = proxy.client().await;
+        client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+        client.send(h2_headers(4, &head)).await;
+        assert_eq!(h2_status(&mut client).await, 0x8c, "{head:?}");
+    }
+}
+
+#[tokio::test]
 async fn via_is_in_the_answers_of_a_proxy_and_not_in_those_of_a_gateway() {
     let http10 = Upstream::http(|_| Reply::raw("HTTP/1.0 200 OK\r\nVia: 1.1 other\r\nContent-Length: 0\r\n\r\n")).await;
     let h2c = Upstream::h2c(|_| Reply::ok("")).await;

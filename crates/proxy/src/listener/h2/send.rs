@@ -51,9 +51,10 @@ impl Sending {
     /// Sends what there is room for.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Over>> {
         let Some((piece, last)) = &mut self.piece else { return Poll::Ready(Ok(())) };
-        while self.out.capacity() == 0 {
+        let mut room = self.out.capacity();
+        while room == 0 {
             match self.out.poll_capacity(cx) {
-                Poll::Ready(Some(Ok(_))) => {}
+                Poll::Ready(Some(Ok(more))) => room = more,
                 // It was reset, or its connection has ended.
                 Poll::Ready(_) => return Poll::Ready(Err(Over)),
                 Poll::Pending => {
@@ -65,7 +66,7 @@ impl Sending {
             }
         }
         self.patience.since = None;
-        let now = piece.split_to(piece.len().min(self.out.capacity()));
+        let now = piece.split_to(piece.len().min(room));
         let ends = *last && piece.is_empty();
         let sent = self.out.send_data(now, ends);
         if piece.is_empty() {

@@ -98,15 +98,16 @@ impl AsyncWrite for Tunnel {
         }
         let wanted = data.len().min(PIECE);
         self.out.reserve_capacity(wanted);
-        while self.out.capacity() == 0 {
+        let mut room = self.out.capacity();
+        while room == 0 {
             match ready!(self.out.poll_capacity(cx)) {
-                Some(Ok(_)) => {}
+                Some(Ok(more)) => room = more,
                 Some(Err(error)) => return Poll::Ready(Err(broken(error))),
                 None if self.end == End::Sent => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
                 None => return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
             }
         }
-        let count = wanted.min(self.out.capacity());
+        let count = wanted.min(room);
         match self.out.send_data(Bytes::copy_from_slice(&data[..count]), false) {
             Ok(()) => Poll::Ready(Ok(count)),
             Err(error) => Poll::Ready(Err(broken(error))),
