@@ -164,6 +164,24 @@ async fn a_place_given_to_who_left_in_that_moment_is_passed_on() {
 }
 
 #[tokio::test]
+async fn a_place_for_who_has_left_the_line_goes_to_the_next() {
+    let (scope, bulkhead) = scope();
+    let service = streams(9).under(layer(Params { limit: 1, adaptive: false, queue: Some(QUEUE) }, scope));
+    let request = get("http://a.test/");
+    let first = record(&request);
+    assert!(service.call(request).await.is_ok());
+    let mut gone = service.call(get("http://a.test/"));
+    let mut next = service.call(get("http://a.test/"));
+    assert!((&mut gone).now_or_never().is_none() && (&mut next).now_or_never().is_none());
+
+    drop(gone);
+    drop(first);
+
+    assert!(next.now_or_never().is_some_and(|answer| answer.is_ok()), "it has the place");
+    assert_eq!((bulkhead.inflight(), bulkhead.waiting()), (0, 0));
+}
+
+#[tokio::test]
 async fn a_lowered_limit_holds_once_enough_have_left() {
     let (scope, bulkhead) = scope();
     let wide = layer(Params { limit: 3, adaptive: false, queue: Some(QUEUE) }, scope.clone()).layer(silent());
