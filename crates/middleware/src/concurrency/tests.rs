@@ -246,6 +246,24 @@ async fn an_adaptive_limit_goes_down_when_the_destination_has_too_much_and_not_f
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_adaptive_limit_goes_down_when_attempts_time_out_and_not_when_nothing_was_asked() {
+    for (kind, most) in [(ErrorKind::AttemptTimeout, 10), (ErrorKind::ConnectRefused, 20)] {
+        let (scope, _) = scope();
+        let params = Params { limit: 30, adaptive: true, queue: None };
+        let failing = (0..200).fold(Bottom::default(), |bottom, _| bottom.then(move || Err(Error::new(kind))));
+        let service = failing.under(layer(params, scope.clone()));
+
+        for _ in 0..200 {
+            tokio::time::advance(Duration::from_millis(10)).await;
+            assert_eq!(refused(&service).await.kind, kind);
+        }
+
+        let places = scope.places(params).expect("one destination");
+        assert!((most - 9..=most).contains(&places), "{kind:?}: {places}");
+    }
+}
+
 #[test]
 fn threads_never_have_more_places_than_there_are_and_none_is_lost() {
     let bulkhead = Arc::<Bulkhead>::default();
