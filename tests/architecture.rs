@@ -55,6 +55,7 @@ const STATUSES: &[(&str, &[&str], &str)] = &[
     ("middleware/src/coding.rs", &["NOT_MODIFIED", "NO_CONTENT", "PARTIAL_CONTENT", "RESET_CONTENT"], "reads"),
     ("middleware/src/compress.rs", &["NOT_MODIFIED"], "reads, and keeps the upstream's own"),
     ("middleware/src/decompress.rs", &["NOT_MODIFIED"], "reads"),
+    ("middleware/src/fallback/stale.rs", &["NOT_MODIFIED", "PARTIAL_CONTENT"], "reads"),
     ("middleware/src/respond.rs", &["NOT_MODIFIED", "NO_CONTENT", "RESET_CONTENT"], "reads"),
     ("middleware/src/concurrency.rs", &["SERVICE_UNAVAILABLE", "TOO_MANY_REQUESTS"], "reads"),
     ("middleware/src/retry_after.rs", &["SERVICE_UNAVAILABLE", "TOO_MANY_REQUESTS"], "reads"),

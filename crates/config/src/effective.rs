@@ -232,7 +232,7 @@ impl Show {
 }
 
 /// Whether a header or parameter of this name usually carries a credential.
-pub(crate) fn carries_secret(name: &str) -> bool {
+pub fn carries_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     ["authorization", "cookie", "token", "secret", "password", "api-key", "api_key", "apikey", "x-auth-", "signature"]
         .iter()

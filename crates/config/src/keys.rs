@@ -71,6 +71,7 @@ form!(FILE, file, false, "the path of a file");
 form!(VARIABLE, variable, false, "the name of an environment variable");
 form!(USER, user, false, "a user name");
 form!(MEDIA, media, false, "a media type such as `text/*` or `application/json`");
+form!(ON, on, true, "a failure such as `connect_refused`, or a status such as `503` or `5xx`");
 form!(TEXT, text, true, "text");
 
 static ADDRESS_KIND: Kind = Kind::Form(&ADDRESS);
@@ -79,6 +80,8 @@ static NET_KIND: Kind = Kind::Form(&NET);
 static DESTINATION_KIND: Kind = Kind::Form(&DESTINATION);
 static RESOLVE_KIND: Kind = Kind::Form(&RESOLVE);
 static VALUE_MATCH_KIND: Kind = Kind::Form(&VALUE_MATCH);
+static ON_KIND: Kind = Kind::Form(&ON);
+static FALLBACK_KIND: Kind = Kind::Table(&FALLBACK);
 static METHOD_KIND: Kind = Kind::Form(&METHOD);
 static STATUSES_KIND: Kind = Kind::Form(&STATUSES);
 static PORTS_KIND: Kind = Kind::Form(&PORTS);
@@ -270,7 +273,7 @@ pub(crate) static BALANCE: Table = table(
     )]],
 );
 
-static POLICY: [Field; 13] = [
+static POLICY: [Field; 14] = [
     field("rewrite", Kind::Table(&REWRITE), Is("{}"), "Changes to the target on its way out."),
     field("deadline", Kind::Table(&DEADLINE), Means("grpc-timeout only"), "How long the client itself waits."),
     field("retry", OrFalse(&RETRY_KIND), Is("{}"), "Repeats what is safe to repeat."),
@@ -280,6 +283,7 @@ static POLICY: [Field; 13] = [
     field("auth", Kind::Table(&AUTH), Means("none"), "The credential that is sent to the upstream."),
     field("browser_origins", OneOrMany(&ORIGIN_KIND), Is("[]"), "Web pages that may use a route with `auth`."),
     field("headers", Kind::Table(&HEADERS), Is("{}"), "Header changes, both ways."),
+    field("fault", Kind::Table(&FAULT), Means("off"), "Breaks a share of the requests on purpose."),
     field("compress", Kind::Table(&COMPRESS), Means("off"), "Compresses responses for clients that accept it."),
     field(
         "decompress",
@@ -314,6 +318,8 @@ pub(crate) static ROUTE: Table = table(
             field("respond", Kind::Table(&RESPOND), Means("none"), "Answers at once."),
             field("timeout", Kind::Table(&TIMEOUT), Is("{}"), "How long things may take."),
             field("hedge", OrFalse(&HEDGE_KIND), Means("off"), "A second try elsewhere while the first is late."),
+            field("mirror", Kind::Table(&MIRROR), Means("off"), "Copies a share of the requests to another upstream."),
+            field("fallback", List(&FALLBACK_KIND), Is("[]"), "Who answers when the upstream does not, or not well."),
         ],
         &POLICY,
     ],
@@ -375,6 +381,105 @@ pub(crate) static RESPOND: Table = table(
         field("headers", Map(&EDITED, &HEADER_VALUE_KIND), Is("{}"), "Its headers."),
         field("body", Kind::Form(&TEXT), Is("''"), "Its body."),
     ]],
+);
+
+pub(crate) static FALLBACK: Table = table(
+    "fallback",
+    "Who answers when the upstream does not, or not well; the first that applies and can answer does.",
+    None,
+    &[&[
+        field("on", OneOrMany(&ON_KIND), Required, "Failures of this proxy's table, and statuses of the upstream."),
+        field(
+            "to",
+            Kind::Form(&TO),
+            Means("none"),
+            "A URL or upstream:name; asked only if that is as safe as a retry, so never for a POST that was sent.",
+        ),
+        field("auth", Kind::Table(&AUTH), Means("none"), "The credential for `to`, which never gets the route's own."),
+        field("respond", Kind::Table(&RESPOND), Means("none"), "Answers at once."),
+        field(
+            "stale",
+            Kind::Table(&STALE),
+            Means("none"),
+            "Answers a GET with the last good answer, if there is one that may be kept (RFC 9111, RFC 5861).",
+        ),
+    ]],
+);
+
+pub(crate) static STALE: Table = table(
+    "stale",
+    "Keeps answers for a time when there are none; every request is still sent on first.",
+    Some("max_stale"),
+    &[&[
+        field(
+            "max_stale",
+            Duration(1),
+            Required,
+            "After it stopped being fresh; the origin's `stale-if-error` shortens it.",
+        ),
+        field("max_entries", Int(1, 100_000), Is("1000"), "Answers kept; the least recently used go first."),
+        field("max_size", Size(1 << 10, 1 << 30), Is("16MiB"), "All of them together."),
+        field("max_body", Size(0, 1 << 30), Is("1MiB"), "The body of one; larger ones are not kept."),
+    ]],
+);
+
+pub(crate) static MIRROR: Table = table(
+    "mirror",
+    "Copies requests to another upstream, whose answers nobody gets.",
+    Some("to"),
+    &[&[
+        field("to", Kind::Form(&TO), Required, "A URL or upstream:name."),
+        field("auth", Kind::Table(&AUTH), Means("none"), "The credential for `to`, which never gets the route's own."),
+        field("share", Share, Is("100%"), "Of the requests."),
+        field("body_limit", Size(0, 16 << 20), Is("64KiB"), "Requests with larger bodies are not copied."),
+        field("timeout", Duration(1), Is("5s"), "For a copy and its answer."),
+        field("concurrency", Int(1, 10_000), Is("64"), "Copies under way; what is more is not copied."),
+    ]],
+);
+
+pub(crate) static FAULT: Table = table(
+    "fault",
+    "Breaks requests on purpose, to see what clients make of it.",
+    None,
+    &[&[
+        field("delay", Kind::Table(&DELAY), Means("none"), "Waits before it goes on, within the deadline."),
+        field("abort", Kind::Table(&ABORT), Means("none"), "Answers instead of the upstream."),
+        field("reset", Kind::Table(&RESET), Means("none"), "Resets the client's connection, or its stream of HTTP/2."),
+        field(
+            "headers",
+            Map(&HEADER, &VALUE_MATCH_KIND),
+            Is("{}"),
+            "Only requests with these: exact, * for present, ~regex.",
+        ),
+    ]],
+);
+
+pub(crate) static DELAY: Table = table(
+    "delay",
+    "Waits before a request goes on.",
+    Some("time"),
+    &[&[
+        field("time", Duration(1), Required, "How long; 10 minutes at most."),
+        field("share", Share, Is("100%"), "Of the requests."),
+    ]],
+);
+
+pub(crate) static ABORT: Table = table(
+    "abort",
+    "Answers instead of the upstream.",
+    Some("status"),
+    &[&[
+        field("status", Int(200, 599), Means("503"), "The status."),
+        field("grpc", Kind::Form(&GRPC), Means("unavailable"), "The status for clients that speak gRPC."),
+        field("share", Share, Is("100%"), "Of the requests."),
+    ]],
+);
+
+pub(crate) static RESET: Table = table(
+    "reset",
+    "Resets the client's connection, or its stream of HTTP/2.",
+    Some("share"),
+    &[&[field("share", Share, Required, "Of the requests.")]],
 );
 
 pub(crate) static REWRITE: Table = table(

@@ -22,7 +22,7 @@ mod units;
 mod values;
 
 pub use diag::{Diagnostic, Severity};
-pub use effective::Origins;
+pub use effective::{Origins, carries_secret};
 pub use load::{EMBEDDED, Loaded, Override, Source, SourceName, load, parse};
 pub use model::Model;
 pub use raw::Format;

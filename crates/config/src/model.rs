@@ -2,6 +2,7 @@
 //!
 //! `build` turns it into the running snapshot. Nothing here knows about files, YAML or TOML.
 
+mod detour;
 mod policy;
 mod upstream;
 
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use self::detour::*;
 pub use self::policy::*;
 pub use self::upstream::*;
 

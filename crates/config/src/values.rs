@@ -5,10 +5,12 @@
 
 use std::path::PathBuf;
 
+mod detour;
 mod http;
 mod limit;
 mod net;
 
+pub(crate) use detour::on;
 pub(crate) use http::{
     edited_header, grpc, hash_on, header_name, header_value, location, media, method, path, path_match, statuses,
     value_match,

@@ -43,6 +43,11 @@ pub enum End {
     Dropped,
 }
 
+/// Among the extensions of a response: its body ends with its connection, so that nobody can tell whether it is whole
+/// (RFC 9112 section 8).
+#[derive(Clone, Copy, Debug)]
+pub struct OpenEnded;
+
 /// What a body owes at its end.
 pub trait Finish: Send {
     /// So many bytes passed.

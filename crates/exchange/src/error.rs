@@ -144,6 +144,20 @@ impl ErrorKind {
     }
 }
 
+/// What the client gets of a fault that was injected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Injected {
+    /// An answer; without a status of its own that of the table.
+    Answer {
+        /// For a client that speaks HTTP.
+        status: Option<u16>,
+        /// For one that speaks gRPC.
+        grpc: Option<u16>,
+    },
+    /// None: its connection, or its stream of HTTP/2, is reset.
+    Reset,
+}
+
 /// A request that failed.
 #[derive(Debug)]
 pub struct Error {
@@ -155,6 +169,8 @@ pub struct Error {
     pub retry_after: Option<Duration>,
     /// The quota that is used up; becomes `RateLimit` and `RateLimit-Policy`.
     pub rate: Option<Box<Rate>>,
+    /// Of `fault`: what was asked for.
+    pub injected: Option<Injected>,
     detail: Option<Cow<'static, str>>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
@@ -162,7 +178,7 @@ pub struct Error {
 impl Error {
     /// An error before anything was sent upstream.
     pub const fn new(kind: ErrorKind) -> Self {
-        Self { kind, sent: Sent::Nothing, retry_after: None, rate: None, detail: None, source: None }
+        Self { kind, sent: Sent::Nothing, retry_after: None, rate: None, injected: None, detail: None, source: None }
     }
 
     /// Adds what it failed on, for people who may see it.
@@ -184,6 +200,31 @@ impl Error {
     pub const fn with_sent(mut self, sent: Sent) -> Self {
         self.sent = sent;
         self
+    }
+
+    /// Says what the client is to get.
+    #[must_use]
+    pub const fn with_injected(mut self, injected: Injected) -> Self {
+        self.injected = Some(injected);
+        self
+    }
+
+    /// The status for a client that came in through `door`.
+    pub fn status(&self, door: Door) -> StatusCode {
+        match self.injected {
+            Some(Injected::Answer { status: Some(status), .. }) => {
+                StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+            }
+            _ => self.kind.status(door),
+        }
+    }
+
+    /// The `grpc-status` for a client that speaks gRPC.
+    pub const fn grpc_status(&self) -> u16 {
+        match self.injected {
+            Some(Injected::Answer { grpc: Some(status), .. }) => status,
+            _ => self.kind.grpc_status(),
+        }
     }
 
     /// Says when a repeat may succeed.

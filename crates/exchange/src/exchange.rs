@@ -16,6 +16,7 @@ use policy::Tick;
 use smallvec::SmallVec;
 
 use crate::body::Hold;
+use crate::detour::Detour;
 use crate::race::Race;
 use crate::{Authority, Body, ErrorKind, Interim};
 
@@ -140,6 +141,8 @@ const NONE: u8 = u8::MAX;
 pub struct Exchange {
     /// What came in.
     pub head: Head,
+    /// What was done off its usual way.
+    pub detour: Detour,
     connection: Option<Arc<dyn Connection>>,
     /// The client waits for a word before it sends its body.
     hold: OnceLock<Arc<Hold>>,
@@ -170,6 +173,7 @@ impl Exchange {
         }
         Self {
             head,
+            detour: Detour::default(),
             connection,
             hold: OnceLock::new(),
             interims: AtomicU8::new(0),

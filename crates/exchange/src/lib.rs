@@ -4,6 +4,7 @@ pub mod authority;
 pub mod body;
 pub mod classify;
 pub mod clock;
+pub mod detour;
 pub mod error;
 pub mod exchange;
 pub mod headers;

@@ -60,7 +60,7 @@ fn trailers_only(error: &Error, head: &Head) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    headers.insert("grpc-status", HeaderValue::from(error.kind.grpc_status()));
+    headers.insert("grpc-status", HeaderValue::from(error.grpc_status()));
     if let Ok(message) = HeaderValue::try_from(percent_encoded(&message)) {
         headers.insert("grpc-message", message);
     }
@@ -80,7 +80,7 @@ fn percent_encoded(text: &str) -> String {
 }
 
 fn page(error: &Error, head: &Head, form: Form) -> Response<Body> {
-    let status = error.kind.status(head.door);
+    let status = error.status(head.door);
     let detail = if head.client.local { error.detail() } else { None };
     let reason = error.kind.label();
     let title = error.kind.text();

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use config::Model;
-use config::model::{self, Action, Auth, Policy, Scheme, Url};
+use config::model::{self, Action, AsideTo, Auth, Policy, Scheme, Url};
 use exchange::headers::Via;
 use exchange::{Authority, Host};
 use http::{HeaderName, header, uri};
 use middleware::concurrency::Scope;
+use middleware::fallback::Store;
 use middleware::pacing::Paces;
 use middleware::rate_limit::Meters;
 use policy::outlier;
@@ -18,8 +19,8 @@ use upstream::endpoint::{Key, Protocol};
 
 use crate::listener::tls::{Front, Part};
 use crate::params;
-use crate::route::Table;
-use crate::snapshot::{Credential, End, Group, Plan, Snapshot, Target};
+use crate::route::{Field, Table};
+use crate::snapshot::{Aside, Credential, End, Group, Plan, Snapshot, Target};
 use crate::state::{SecretForm, SecretKey, State};
 use crate::wrong::Wrong;
 
@@ -54,8 +55,9 @@ pub fn snapshot(model: Model, generation: u64, ground: &Ground<'_>) -> Result<Sn
     let default =
         tls(&model.default.policy, ground.state).map_err(|error| wrong.push(format!("default: {error}").into()));
     let via = Via::new(ground.pseudonym);
-    match (table, default, via) {
-        (Ok(table), Ok(tls), Ok(via)) if wrong.is_empty() => Ok(Snapshot {
+    let faulty = faulty(&model.default.policy).map_err(|error| wrong.push(format!("default: {error}").into()));
+    match (table, default, via, faulty) {
+        (Ok(table), Ok(tls), Ok(via), Ok(faulty)) if wrong.is_empty() => Ok(Snapshot {
             generation,
             groups: groups(&model, &routes),
             table,
@@ -71,6 +73,10 @@ pub fn snapshot(model: Model, generation: u64, ground: &Ground<'_>) -> Result<Sn
                 meters: meters(DEFAULT, &model.default.policy, ground.state),
                 hedges: None,
                 prefix: None,
+                mirrors: None,
+                faulty,
+                stale: None,
+                asides: Vec::new(),
             },
             fronts,
             own: ground.own.to_vec(),
@@ -110,9 +116,13 @@ fn plan(model: &Model, route: &model::Route, state: &State) -> Result<Plan, Stri
         name: route.name.as_str().into(),
         policy: route.policy.clone(),
         any_host: route.matcher.host == model::HostMatch::Any,
-        credential: credential(&route.policy, state),
+        credential: credential(route.policy.auth.as_ref(), state),
+        asides: route.policy.asides().map(|aside| beside(model, route, aside, state)).collect::<Result<_, _>>()?,
         places: places(&route.name, &route.policy, route.action == Action::Same, state),
         paces: paces(&route.name, &route.policy, state),
+        mirrors: route.policy.mirror.as_ref().map(|_| state.mirrors(&route.name)),
+        faulty: faulty(&route.policy)?,
+        stale: stale(route, state),
         meters: meters(&route.name, &route.policy, state),
         hedges: route.policy.hedge.and_then(|_| Some(state.hedges(&destination(&route.action)?))),
         end: end(model, route, state)?,
@@ -132,6 +142,21 @@ fn meters(route: &str, policy: &Policy, state: &State) -> Option<Arc<Meters>> {
     policy.limit.rate.as_ref().map(|_| state.meters(route))
 }
 
+/// Which requests a fault is meant for.
+fn faulty(policy: &Policy) -> Result<Option<Arc<[Field]>>, String> {
+    let fields = policy.fault.as_ref().map(|fault| fault.headers.as_slice()).filter(|headers| !headers.is_empty());
+    let compiled = fields.map(|all| all.iter().map(|(name, value)| Field::new(name, value)).collect());
+    compiled.transpose().map_err(|error: String| format!("fault: {error}"))
+}
+
+/// An answer stays with the route, its targets, and all that a request is given on its way there.
+fn stale(route: &model::Route, state: &State) -> Option<Arc<Store>> {
+    let model::Route { name, action, policy, .. } = route;
+    policy.stale()?;
+    let Policy { rewrite, auth, headers, tls, .. } = policy;
+    Some(state.stale(format!("{name} {action:?} {rewrite:?} {auth:?} {headers:?} {tls:?}")))
+}
+
 fn paces(route: &str, policy: &Policy, state: &State) -> Option<Arc<Paces>> {
     policy.limit.pacing.then(|| state.paces(route))
 }
@@ -146,40 +171,52 @@ fn end(model: &Model, route: &model::Route, state: &State) -> Result<End, String
         Action::Targets(urls) => {
             let mut targets = Vec::new();
             for target in urls {
-                let name: Arc<str> = shown(&target.url).into();
-                let endpoint = endpoint(&target.url, &name, &route.policy.tls, state)?;
-                targets.push(Target {
-                    weight: target.weight,
-                    scheme: scheme(target.url.scheme),
-                    authority: Some(authority(&target.url)?),
-                    base: target.url.base.clone(),
-                    endpoints: vec![endpoint],
-                    rules: params::rules(None),
-                });
+                targets.push(Target { weight: target.weight, ..target_of(&target.url, &route.policy.tls, state)? });
             }
             End::Targets { targets, budget: state.budget(&destination(&route.action).unwrap_or_default()) }
         }
         Action::Upstream(name) => {
-            let upstream = model.upstreams.iter().find(|upstream| upstream.name == *name);
-            let upstream = upstream.ok_or_else(|| format!("there is no upstream `{name}`"))?;
-            let first = upstream.endpoints.first().ok_or_else(|| format!("upstream `{name}` has no endpoint"))?;
-            let label: Arc<str> = name.as_str().into();
-            let endpoints = upstream
-                .endpoints
-                .iter()
-                .map(|url| endpoint(url, &label, &upstream.tls, state))
-                .collect::<Result<_, _>>()?;
-            let target = Target {
-                weight: None,
-                scheme: scheme(first.scheme),
-                authority: None,
-                base: first.base.clone(),
-                endpoints,
-                rules: params::rules(Some(upstream)),
-            };
-            End::Targets { targets: vec![target], budget: state.budget(name) }
+            End::Targets { targets: vec![named(model, name, state)?], budget: state.budget(name) }
         }
     })
+}
+
+fn target_of(url: &Url, tls: &model::Tls, state: &State) -> Result<Target, String> {
+    let name: Arc<str> = shown(url).into();
+    Ok(Target {
+        weight: None,
+        scheme: scheme(url.scheme),
+        authority: Some(authority(url)?),
+        base: url.base.clone(),
+        endpoints: vec![endpoint(url, &name, tls, state)?],
+        rules: params::rules(None),
+    })
+}
+
+fn named(model: &Model, name: &str, state: &State) -> Result<Target, String> {
+    let upstream = model.upstreams.iter().find(|upstream| upstream.name == *name);
+    let upstream = upstream.ok_or_else(|| format!("there is no upstream `{name}`"))?;
+    let first = upstream.endpoints.first().ok_or_else(|| format!("upstream `{name}` has no endpoint"))?;
+    let label: Arc<str> = name.into();
+    let endpoints =
+        upstream.endpoints.iter().map(|url| endpoint(url, &label, &upstream.tls, state)).collect::<Result<_, _>>()?;
+    Ok(Target {
+        weight: None,
+        scheme: scheme(first.scheme),
+        authority: None,
+        base: first.base.clone(),
+        endpoints,
+        rules: params::rules(Some(upstream)),
+    })
+}
+
+/// A target beside the route's own. A client certificate is a credential too: a URL gets the route's CA, and no more.
+fn beside(model: &Model, route: &model::Route, from: &model::Aside, state: &State) -> Result<Aside, String> {
+    let target = match &from.to {
+        AsideTo::Url(url) => target_of(url, &route.policy.tls.beside(), state)?,
+        AsideTo::Upstream(name) => named(model, name, state)?,
+    };
+    Ok(Aside { target, credential: credential(from.auth.as_ref(), state) })
 }
 
 /// What a route's upstream is known by, if it has one of its own.
@@ -194,16 +231,22 @@ fn destination(action: &Action) -> Option<String> {
 /// The named upstreams that routes use.
 fn groups(model: &Model, plans: &[Plan]) -> Vec<Group> {
     let group = |upstream: &model::Upstream| {
-        let uses = |route: &model::Route| matches!(&route.action, Action::Upstream(name) if *name == upstream.name);
-        let mut users = model.routes.iter().zip(plans).filter(|(route, _)| uses(route)).map(|(_, plan)| plan);
-        let plan = users.clone().next()?;
-        let End::Targets { targets, .. } = &plan.end else { return None };
-        let breaker = users.find_map(|plan| params::breaker(&plan.policy));
+        let mut users = model.routes.iter().zip(plans).filter_map(|(route, plan)| {
+            let own = match (&route.action, &plan.end) {
+                (Action::Upstream(name), End::Targets { targets, .. }) if *name == upstream.name => targets.first(),
+                _ => None,
+            };
+            let is_it = |from: &model::Aside| matches!(&from.to, AsideTo::Upstream(name) if *name == upstream.name);
+            let beside = || route.policy.asides().zip(&plan.asides).find(|(from, _)| is_it(from));
+            own.or_else(|| beside().map(|(_, aside)| &aside.target)).map(|target| (plan, target))
+        });
+        let (_, target) = users.clone().next()?;
+        let breaker = users.find_map(|(plan, _)| params::breaker(&plan.policy));
         let outlier =
             upstream.outlier.map(|from| outlier::Params { margin: from.margin, min_requests: from.min_requests });
         Some(Group {
             name: upstream.name.as_str().into(),
-            endpoints: targets.iter().flat_map(|target| target.endpoints.clone()).collect(),
+            endpoints: target.endpoints.clone(),
             rules: params::rules(Some(upstream)),
             outlier: outlier.zip(breaker),
             check: upstream.health.as_ref().map(params::check),
@@ -231,17 +274,17 @@ fn endpoint(url: &Url, upstream: &Arc<str>, tls: &model::Tls, state: &State) -> 
 /// The keys of all secrets a model names.
 pub fn secrets(model: &Model) -> Vec<SecretKey> {
     let policies = model.routes.iter().map(|route| &route.policy).chain([&model.default.policy]);
-    policies.filter_map(|policy| policy.auth.as_ref()).map(|auth| secret_key(auth).1).collect()
+    policies.flat_map(Policy::auths).map(|auth| secret_key(auth).1).collect()
 }
 
 /// The routes that send a secret.
 pub fn users<'a>(model: &'a Model, key: &'a SecretKey) -> impl Iterator<Item = &'a str> {
-    let sends = |route: &&model::Route| route.policy.auth.as_ref().is_some_and(|auth| secret_key(auth).1 == *key);
+    let sends = |route: &&model::Route| route.policy.auths().any(|auth| secret_key(auth).1 == *key);
     model.routes.iter().filter(sends).map(|route| route.name.as_str())
 }
 
-fn credential(policy: &Policy, state: &State) -> Option<Credential> {
-    let (header, key) = secret_key(policy.auth.as_ref()?);
+fn credential(auth: Option<&Auth>, state: &State) -> Option<Credential> {
+    let (header, key) = secret_key(auth?);
     Some(Credential { header, secret: state.secret(key) })
 }
 

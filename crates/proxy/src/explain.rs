@@ -1,5 +1,7 @@
 //! Which route a request would take and what it would meet there. Nothing is sent.
 
+mod detours;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -40,6 +42,10 @@ pub struct Explanation {
     /// How one of several is picked; empty where there is one, or weights decide.
     endpoints: String,
     credential: String,
+    /// Who answers when the target does not, or not well; in the order in which they are asked.
+    fallback: Vec<String>,
+    /// Who gets copies; empty for nobody.
+    mirror: String,
 }
 
 /// Explains a request to `url`.
@@ -75,6 +81,7 @@ pub fn explain(model: &Model, method: &str, url: &str, headers: &[(String, Strin
         }
     };
     let mut explanation = of_plan(plan, request, "http (absolute-form)");
+    explanation.notes.extend(plan.policy.fault.as_ref().map(detours::fault));
     match origin.as_ref().and_then(|_| action(site, plan)) {
         Some(model::Action::Upstream(name)) => {
             let upstream = site.snapshot().model.upstreams.iter().find(|upstream| upstream.name == *name);
@@ -134,6 +141,8 @@ fn refused(request: String, door: &'static str, why: &str) -> Explanation {
         limit: "none".into(),
         endpoints: String::new(),
         credential: "none".into(),
+        fallback: Vec::new(),
+        mirror: String::new(),
     }
 }
 
@@ -173,6 +182,8 @@ fn of_plan(plan: &Plan, request: String, door: &'static str) -> Explanation {
         limit: limit(plan),
         endpoints: String::new(),
         credential: policy.auth.as_ref().map_or_else(|| "none".into(), credential),
+        fallback: detours::fallbacks(policy),
+        mirror: policy.mirror.as_ref().map(detours::mirror).unwrap_or_default(),
     }
 }
 
@@ -397,7 +408,9 @@ impl fmt::Display for Explanation {
         if !self.endpoints.is_empty() {
             row("endpoints", &self.endpoints)?;
         }
-        row("credential", &self.credential)
+        row("credential", &self.credential)?;
+        self.fallback.iter().try_for_each(|rule| row("fallback", rule))?;
+        if self.mirror.is_empty() { Ok(()) } else { row("mirror", &self.mirror) }
     }
 }
 

@@ -78,6 +78,9 @@ impl House {
         let guard::Params { deny, allow, .. } = rules(&snapshot.model);
         self.guard.set_rules(deny, allow);
         self.state.sweep(&build::secrets(&snapshot.model));
+        for plan in snapshot.routes.iter().chain([&snapshot.default]).filter(|plan| plan.policy.fault.is_some()) {
+            tracing::warn!(route = %plan.name, "faults are injected on purpose: the route has a `fault`");
+        }
     }
 
     /// A generator of its own for whoever asks.

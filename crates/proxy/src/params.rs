@@ -1,5 +1,7 @@
 //! From the checked model's numbers to each layer's parameters.
 
+mod detour;
+
 use std::sync::Arc;
 
 use config::model::{self, HeaderEdit, Policy};
@@ -16,6 +18,7 @@ use upstream::set::{Balance, HashOn, Rules};
 
 use upstream::upstream::host_budgets;
 
+pub use self::detour::{fallback, fault, headers_beside, mirror, target_beside};
 use crate::route::Field;
 use crate::snapshot::{End, Plan, Snapshot, Target};
 use crate::worker::Worker;

@@ -10,10 +10,12 @@ use http::HeaderName;
 use http::uri;
 use middleware::concurrency::Scope;
 use middleware::credentials::Secret;
+use middleware::fallback::Store;
 use middleware::pacing::Paces;
 use middleware::rate_limit::Meters;
 use policy::budget::Budget;
 use policy::hedge::Hedges;
+use policy::inflight::Inflight;
 use policy::{breaker, outlier};
 use upstream::connect::Tls;
 use upstream::endpoint::Key;
@@ -21,7 +23,7 @@ use upstream::health::Check;
 use upstream::set::Rules;
 
 use crate::listener::tls::Front;
-use crate::route::Table;
+use crate::route::{Field, Table};
 
 /// A numbered configuration, ready to be instantiated by each worker, infallibly.
 pub struct Snapshot {
@@ -71,6 +73,22 @@ pub struct Plan {
     pub paces: Option<Arc<Paces>>,
     /// The prefix that `rewrite: prefix` replaces.
     pub prefix: Option<String>,
+    /// The places of its copies, if it makes any.
+    pub mirrors: Option<Arc<Inflight>>,
+    /// Which requests a fault is meant for; `None`: all.
+    pub faulty: Option<Arc<[Field]>>,
+    /// What was kept of its answers, if any is.
+    pub stale: Option<Arc<Store>>,
+    /// The targets beside its own, in the order of `Policy::asides`.
+    pub asides: Vec<Aside>,
+}
+
+/// A target beside a route's own.
+pub struct Aside {
+    /// The same as the configuration's.
+    pub target: Target,
+    /// Its own; never the route's.
+    pub credential: Option<Credential>,
 }
 
 /// The end of a route's path.

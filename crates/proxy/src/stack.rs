@@ -6,8 +6,8 @@ use std::time::Duration;
 use exchange::{ArcService, Authority, Exchange, Load, Random};
 use middleware::observe::Watch;
 use middleware::{
-    browser, compress, concurrency, credentials, deadline, decompress, headers, hedge, pacing, rate_limit, redirect,
-    respond, retry, target,
+    browser, compress, concurrency, credentials, deadline, decompress, fallback, fault, headers, hedge, mirror, pacing,
+    rate_limit, redirect, respond, retry, target,
 };
 use telemetry::Observer;
 use tower::Layer;
@@ -16,7 +16,7 @@ use upstream::{Params, Upstream};
 
 use crate::params;
 use crate::route::Table;
-use crate::snapshot::{End, Plan, Snapshot, Target};
+use crate::snapshot::{Aside, Credential, End, Plan, Snapshot, Target};
 use crate::worker::Worker;
 
 /// One route's layers, instantiated for one worker.
@@ -51,8 +51,18 @@ pub fn build(plan: &Plan, snapshot: &Snapshot, worker: &Arc<Worker>) -> Stack {
     let browser = route.push("browser", params::browser(plan).map(browser::layer)); // a web page may not borrow a credential
     let rate =
         route.push("rate_limit", params::rate_limit(plan).map(|(params, meters)| rate_limit::layer(params, meters))); // no more than so many in a time
+    let fallback = route.push(
+        "fallback", // who answers when nothing below does, or not well
+        params::fallback(plan, |aside| beside(aside, plan, snapshot, worker)).map(fallback::layer),
+    );
+    let fault = route.push("fault", params::fault(plan).map(|params| fault::layer(params, random.clone()))); // broken on purpose; off by default
     let concurrency =
         route.push("concurrency", params::concurrency(plan).map(|(params, scope)| concurrency::layer(params, scope))); // a place, or a bounded wait for one
+    let mirror = route.push(
+        "mirror", // a copy for somebody else, of what is really sent
+        params::mirror(plan, worker, |aside| beside(aside, plan, snapshot, worker))
+            .map(|(params, state)| mirror::layer(params, state)),
+    );
     let compress = route.push("compress", params::compress(policy).map(compress::layer)); // towards the client, as it accepts
     let decompress = route.push("decompress", params::decompress(policy).map(decompress::layer)); // asked of the upstream for a client that did not
     let retry = route.push("retry", params::retry(plan, worker).map(|(params, state)| retry::layer(params, state))); // attempts, under a budget
@@ -93,7 +103,7 @@ pub fn build(plan: &Plan, snapshot: &Snapshot, worker: &Arc<Worker>) -> Stack {
             )
         }
     };
-    let service = [deadline, browser, rate, concurrency, compress, decompress, retry, hedge]
+    let service = [deadline, browser, rate, fallback, fault, concurrency, mirror, compress, decompress, retry, hedge]
         .into_iter()
         .rev()
         .flatten()
@@ -115,12 +125,29 @@ fn aimed(layers: &mut Layers, plan: &Plan, snapshot: &Snapshot, upstream: ArcSer
     let headers = layers.push("headers", Some(headers::layer(params::headers(plan, snapshot)))); // set, add, remove; Via
     let credentials = layers.push(
         "credentials", // for exactly this target
-        plan.credential
-            .as_ref()
-            .map(|own| credentials::layer(credentials::Params { header: own.header.clone() }, own.secret.clone())),
+        plan.credential.as_ref().map(credential),
     );
     layers.note("upstream", true); // endpoint, breaker, pool, attempt
     [headers, credentials].into_iter().rev().flatten().fold(upstream, |inner, wrap| wrap(inner))
+}
+
+/// What goes to a target beside the route's own: once, and without the route's credential.
+fn beside(aside: &Aside, plan: &Plan, snapshot: &Snapshot, worker: &Arc<Worker>) -> ArcService {
+    let upstream = Arc::new(bottom(&aside.target, params::upstream(&plan.policy), worker));
+    let load: Arc<dyn Load> = Arc::clone(&upstream) as _;
+    let mut layers = Layers::default();
+    let headers = layers.push("headers", Some(headers::layer(params::headers_beside(plan, snapshot))));
+    let credentials = layers.push("credentials", aside.credential.as_ref().map(credential));
+    let service = [headers, credentials]
+        .into_iter()
+        .rev()
+        .flatten()
+        .fold(ArcService::shared(upstream), |inner, wrap| wrap(inner));
+    target::service(params::target_beside(plan, &aside.target, service, load), worker.context().random.clone())
+}
+
+fn credential(own: &Credential) -> impl Layer<ArcService, Service = ArcService> + use<> {
+    credentials::layer(credentials::Params { header: own.header.clone() }, own.secret.clone())
 }
 
 fn bottom(target: &Target, params: Arc<Params>, worker: &Arc<Worker>) -> Upstream {

@@ -8,11 +8,13 @@ use std::sync::{Arc, Weak};
 use config::model;
 use middleware::concurrency::{Bulkhead, Hosts, Scope};
 use middleware::credentials::Secret;
+use middleware::fallback::Store;
 use middleware::pacing::Paces;
 use middleware::rate_limit::Meters;
 use parking_lot::Mutex;
 use policy::budget::Budget;
 use policy::hedge::Hedges;
+use policy::inflight::Inflight;
 use upstream::connect::Tls;
 use upstream::connect::tls::{self, Pem, TlsError};
 use upstream::registry::Registry;
@@ -30,6 +32,8 @@ pub struct State {
     paces: Mutex<HashMap<String, Arc<Paces>>>,
     meters: Mutex<HashMap<String, Arc<Meters>>>,
     bulkheads_by_host: Mutex<HashMap<String, Arc<Hosts>>>,
+    stale: Mutex<HashMap<String, Arc<Store>>>,
+    mirrors: Mutex<HashMap<String, Arc<Inflight>>>,
     tls: tls::Store,
     fronts: Mutex<Vec<Weak<Front>>>,
     secrets: Mutex<HashMap<SecretKey, Secret>>,
@@ -78,6 +82,16 @@ impl State {
     /// What counts a route's requests in time.
     pub fn meters(&self, route: &str) -> Arc<Meters> {
         Arc::clone(self.meters.lock().entry(route.to_owned()).or_default())
+    }
+
+    /// The places of a route's copies.
+    pub fn mirrors(&self, route: &str) -> Arc<Inflight> {
+        Arc::clone(self.mirrors.lock().entry(route.to_owned()).or_default())
+    }
+
+    /// What was kept of a route's answers; `identity` is all that says whose answers they are.
+    pub fn stale(&self, identity: String) -> Arc<Store> {
+        Arc::clone(self.stale.lock().entry(identity).or_default())
     }
 
     /// What a route's upstreams announced.
@@ -140,6 +154,8 @@ impl State {
         self.bulkheads_by_host.lock().retain(|_, hosts| Arc::strong_count(hosts) > 1);
         self.paces.lock().retain(|_, paces| Arc::strong_count(paces) > 1);
         self.meters.lock().retain(|_, meters| Arc::strong_count(meters) > 1);
+        self.mirrors.lock().retain(|_, places| Arc::strong_count(places) > 1);
+        self.stale.lock().retain(|_, store| Arc::strong_count(store) > 1);
         self.secrets.lock().retain(|key, _| secrets.contains(key));
     }
 }

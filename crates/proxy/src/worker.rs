@@ -9,6 +9,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use config::Model;
 use exchange::{Client, Io, clock};
+use middleware::mirror::Tasks;
 use pin_project_lite::pin_project;
 use telemetry::Observer;
 use telemetry::access_log::Writer;
@@ -86,6 +87,7 @@ pub struct Worker {
     stats: Arc<Shard>,
     log: Option<Arc<Writer>>,
     pulses: Pulses,
+    mirrors: Tasks,
     drain: Drain,
     connections: Arc<AtomicUsize>,
     site: ArcSwapOption<Site>,
@@ -110,6 +112,7 @@ impl Worker {
             stats,
             log,
             pulses: Pulses::default(),
+            mirrors: Tasks::default(),
             drain,
             connections,
             site: ArcSwapOption::empty(),
@@ -158,6 +161,11 @@ impl Worker {
         &self.pulses
     }
 
+    /// Its copies of requests.
+    pub fn mirrors(&self) -> &Tasks {
+        &self.mirrors
+    }
+
     /// The process's switch.
     pub fn drain(&self) -> Drain {
         self.drain.clone()
@@ -195,6 +203,8 @@ impl Worker {
             tokio::select! {
                 biased;
                 () = drain.reached(next) => {
+                    // Nobody waits for them.
+                    self.mirrors.end();
                     if drain.mode() == Mode::Stopping {
                         self.pulses.tell(Order::Stop);
                         return;

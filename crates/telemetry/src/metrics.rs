@@ -8,6 +8,7 @@ mod catalogue;
 mod cell;
 mod collect;
 mod connections;
+mod detours;
 mod endpoints;
 mod events;
 mod limits;
@@ -24,6 +25,7 @@ use prometheus::Registry;
 
 use self::collect::{Collect, State};
 pub use self::connections::{Connection, Direction, Proto, Rejection, Side, Tunnel};
+pub use self::detours::Mirrored;
 pub use self::endpoints::EndpointSource;
 pub use self::events::{Certificate, Events};
 pub use self::limits::{Limit, LimitSource};

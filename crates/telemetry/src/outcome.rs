@@ -9,6 +9,8 @@ use exchange::{Attempt, ErrorKind, Exchange};
 pub(crate) fn status(exchange: &Exchange) -> u16 {
     match (exchange.reason(), exchange.status()) {
         (Some(ErrorKind::ClientGone), _) => 499,
+        // Reset on purpose, without an answer.
+        (Some(ErrorKind::Fault), 0) => 0,
         (Some(kind), 0) => kind.status(exchange.head.door).as_u16(),
         (_, status) => status,
     }
@@ -24,9 +26,9 @@ pub(crate) fn overhead(exchange: &Exchange, attempts: &[Attempt]) -> Option<Dura
     Some(first_byte.saturating_sub(spent))
 }
 
-/// Neither answered well nor on purpose: always logged.
+/// Neither answered well nor on purpose, or not by the route's own upstream: always logged.
 pub(crate) fn is_failure(exchange: &Exchange, status: u16) -> bool {
-    exchange.reason().is_some() || !(100..400).contains(&status)
+    exchange.reason().is_some() || exchange.detour.fallback().is_some() || !(100..400).contains(&status)
 }
 
 #[cfg(test)]

@@ -3,11 +3,12 @@
 //!
 //! Names go through `resolve:` and then the system's resolver, not the proxy's own: this is about whether they exist.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use config::model::{Action, Auth, Model, Scheme, Secret, Tls, TlsVersion, Url};
+use config::model::{Action, AsideTo, Auth, Model, Policy, Scheme, Secret, Tls, TlsVersion, Url};
 use exchange::{Host, Io};
 use proxy::connect::tls::{Params, Pem, Version};
 use proxy::connect::{Alpn, Flavour, Tls as Client};
@@ -51,7 +52,7 @@ impl Finding {
 pub(super) async fn probe(model: &Model) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (url, tls) in upstreams(model) {
-        let result = match timeout(PATIENCE, connect(model, url, tls)).await {
+        let result = match timeout(PATIENCE, connect(model, url, &tls)).await {
             Ok(result) => result,
             Err(_) => Err(format!("nothing within {} s", PATIENCE.as_secs()).into()),
         };
@@ -62,15 +63,25 @@ pub(super) async fn probe(model: &Model) -> Vec<Finding> {
 }
 
 /// Every endpoint with the TLS settings it is reached by, without repetition.
-fn upstreams(model: &Model) -> Vec<(&Url, &Tls)> {
+fn upstreams(model: &Model) -> Vec<(&Url, Cow<'_, Tls>)> {
     let routes = model.routes.iter().flat_map(|route| match &route.action {
-        Action::Targets(targets) => targets.iter().map(|target| (&target.url, &route.policy.tls)).collect(),
+        Action::Targets(targets) => {
+            targets.iter().map(|target| (&target.url, Cow::Borrowed(&route.policy.tls))).collect()
+        }
         _ => Vec::new(),
     });
-    let named = model.upstreams.iter().flat_map(|upstream| upstream.endpoints.iter().map(|url| (url, &upstream.tls)));
-    let mut all: Vec<(&Url, &Tls)> = Vec::new();
-    for (url, tls) in routes.chain(named) {
-        let same = |(u, t): &(&Url, &Tls)| (&u.host, u.port, u.scheme, *t) == (&url.host, url.port, url.scheme, tls);
+    let beside = model.routes.iter().flat_map(|route| {
+        route.policy.asides().filter_map(|aside| match &aside.to {
+            AsideTo::Url(url) => Some((url, Cow::Owned(route.policy.tls.beside()))),
+            AsideTo::Upstream(_) => None,
+        })
+    });
+    let named = model.upstreams.iter();
+    let named = named.flat_map(|upstream| upstream.endpoints.iter().map(|url| (url, Cow::Borrowed(&upstream.tls))));
+    let mut all: Vec<(&Url, Cow<'_, Tls>)> = Vec::new();
+    for (url, tls) in routes.chain(beside).chain(named) {
+        let same =
+            |(u, t): &(&Url, Cow<'_, Tls>)| (&u.host, u.port, u.scheme, t) == (&url.host, url.port, url.scheme, &tls);
         if !all.iter().any(same) {
             all.push((url, tls));
         }
@@ -147,7 +158,7 @@ fn list(addresses: &[SocketAddr]) -> String {
 fn secrets(model: &Model) -> Vec<&Secret> {
     let policies = model.routes.iter().map(|route| &route.policy).chain([&model.default.policy]);
     let mut all = Vec::new();
-    for auth in policies.filter_map(|policy| policy.auth.as_ref()) {
+    for auth in policies.flat_map(Policy::auths) {
         let (Auth::Bearer(secret) | Auth::Basic { password: secret, .. } | Auth::Header { value: secret, .. }) = auth;
         if !all.contains(&secret) {
             all.push(secret);

@@ -8,7 +8,8 @@ use crate::effective::carries_secret;
 use crate::fields::Fields;
 use crate::keys::{
     AUTH, BALANCE, BASIC, BREAKER, BUDGET, COMPRESS, DEADLINE, DECOMPRESS, DEFAULT, DEFAULT_KIND, DEFAULT_TIMEOUT,
-    EDIT, HEADERS, HEDGE, LIMIT, QUEUE, RETRY, REWRITE, ROUTE, ROUTE_KIND, SECRET, SECRET_HEADER, SLOW, TIMEOUT, TLS,
+    EDIT, FAULT, HEADERS, HEDGE, LIMIT, QUEUE, RETRY, REWRITE, ROUTE, ROUTE_KIND, SECRET, SECRET_HEADER, SLOW, TIMEOUT,
+    TLS,
 };
 use crate::model::{
     Algorithms, Auth, Balance, Breaker, Budget, Compress, Conditions, Deadline, Decompress, HeaderEdit, Headers, Hedge,
@@ -30,6 +31,9 @@ pub(super) const KEYS: &[&str] = &[
     "auth",
     "browser_origins",
     "headers",
+    "fault",
+    "mirror",
+    "fallback",
     "compress",
     "decompress",
     "tls",
@@ -78,6 +82,9 @@ impl Check<'_> {
             headers: self.headers(&fields.section("headers", &HEADERS)),
             compress: fields.table("compress", &COMPRESS).and_then(|compress| self.compress(&compress)),
             decompress: fields.table("decompress", &DECOMPRESS).and_then(|decompress| self.decompress(&decompress)),
+            fault: fields.table("fault", &FAULT).map(|fault| self.fault(&fault)),
+            fallback: Vec::new(),
+            mirror: None,
             tls: self.tls(&fields.section("tls", &TLS)),
             rewrite_location: fields.flag("rewrite_location"),
         }
@@ -222,7 +229,7 @@ impl Check<'_> {
         Limit { concurrency, adaptive, queue, rate, pacing: fields.flag("pacing") }
     }
 
-    fn auth(&mut self, fields: &Fields<'_>) -> Option<Auth> {
+    pub(super) fn auth(&mut self, fields: &Fields<'_>) -> Option<Auth> {
         self.one_of(fields, &["bearer", "basic", "header"]);
         if let Some(secret) = fields.table("bearer", &SECRET) {
             return self.secret(&secret).map(Auth::Bearer);

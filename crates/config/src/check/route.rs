@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Check, policy, shadow};
+use super::{Check, detour, policy, shadow};
 use crate::fields::Fields;
-use crate::keys::{HEDGE, MATCH, REDIRECT, RESPOND, REWRITE, ROUTE, TARGET, UPSTREAM};
+use crate::keys::{HEDGE, MATCH, MIRROR, REDIRECT, RESPOND, REWRITE, ROUTE, TARGET, UPSTREAM};
 use crate::model::{Action, HostMatch, Match, PathMatch, Route, Scheme, Target, Upstream, Url};
 use crate::raw::Node;
 use crate::table::nearest;
@@ -32,7 +32,9 @@ impl Check<'_> {
             let action = self.action(fields, upstreams);
             let name = name.unwrap_or_else(|| free(&mut names, &matcher.host));
             self.fitting(fields, &matcher, &action, upstreams);
-            let policy = self.policy(fields, policy::Kind::Route);
+            let mut policy = self.policy(fields, policy::Kind::Route);
+            policy.fallback = self.fallbacks(fields, upstreams);
+            policy.mirror = fields.table("mirror", &MIRROR).and_then(|mirror| self.mirror(&mirror, upstreams));
             routes.push(Route { name, origin: self.sources.origin(fields.at), matcher, action, policy });
         }
         self.unused(root, upstreams, &routes);
@@ -208,7 +210,7 @@ impl Check<'_> {
         if routes.iter().any(|r| matches!(&r.action, Action::Upstream(n) if unknown(n))) {
             return;
         }
-        let used = |name: &str| routes.iter().any(|r| matches!(&r.action, Action::Upstream(n) if n == name));
+        let used = |name: &str| routes.iter().any(|r| detour::leads_to(&r.action, &r.policy, name));
         for item in root.list("upstreams") {
             let fields = Fields::of(item, &UPSTREAM);
             let Some(name) = fields.parse("name", values::label) else { continue };

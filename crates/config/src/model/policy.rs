@@ -25,6 +25,12 @@ pub struct Policy {
     pub compress: Option<Compress>,
     /// The same.
     pub decompress: Option<Decompress>,
+    /// `None`: nothing is broken on purpose.
+    pub fault: Option<Fault>,
+    /// Only of routes.
+    pub mirror: Option<Mirror>,
+    /// In the order in which they are asked; only of routes.
+    pub fallback: Vec<Fallback>,
     pub tls: Tls,
     /// Rewrite `Location: https://<this route's host>` back to http, and drop HSTS, on a plain http client side.
     pub rewrite_location: bool,

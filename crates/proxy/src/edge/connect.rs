@@ -53,7 +53,7 @@ pub(super) async fn serve(mut leave: Leave, site: Arc<Site>, request: Request<Bo
     }
     let stack = Arc::clone(site.default_stack());
     match stack.service.call(request).await {
-        Err(error) => Ok(leave.refused(error)),
+        Err(error) => leave.failed(error),
         Ok(response) => Ok(open(leave, site, client, Some(response))),
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use exchange::error::Injected;
 use exchange::exchange::Upload;
 use exchange::problem::{self, Form};
 use exchange::service::Outcome;
@@ -45,7 +46,7 @@ impl Leave {
             Ok(response) => self.answered(response),
             Err(_) => {
                 if let Err(error) = std::mem::replace(outcome, Ok(Response::new(Body::empty()))) {
-                    *outcome = Ok(self.refused(error));
+                    *outcome = self.failed(error);
                 }
             }
         }
@@ -89,6 +90,18 @@ impl Leave {
             _ => {}
         }
         self.watch.attach(response);
+    }
+
+    /// An error becomes a response, unless it asks for none: then hyper resets the stream, or gives up the connection.
+    pub(super) fn failed(self, error: Error) -> Outcome {
+        if error.injected != Some(Injected::Reset) {
+            return Ok(self.refused(error));
+        }
+        self.exchange.set_reason(error.kind);
+        // An end of the connection in order would not be what was asked for.
+        self.edge.0.pulse.set_open_ended();
+        self.watch.finish(End::Failed(error.kind));
+        Err(error)
     }
 
     /// An error becomes a response: nowhere else.

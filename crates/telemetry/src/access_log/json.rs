@@ -61,6 +61,16 @@ pub(super) fn line(out: &mut Vec<u8>, exchange: &Exchange, route: &str, status: 
     if let Some(why) = exchange.retry_denied() {
         word(out, "retry_denied", why);
     }
+    if let Some(fault) = exchange.detour.faults().last() {
+        word(out, "fault", fault.label());
+    }
+    if let Some(fallback) = exchange.detour.fallback() {
+        word(out, "fallback", fallback.by.label());
+        match fallback.cause {
+            Ok(status) => number(out, "fallback_status", u64::from(status)),
+            Err(kind) => word(out, "fallback_reason", kind.label()),
+        }
+    }
     if let Some(why) = exchange.race().and_then(Race::denied) {
         word(out, "hedge_denied", why);
     }

@@ -38,6 +38,12 @@ pub(super) fn line(out: &mut Vec<u8>, exchange: &Exchange, route: &str, status: 
     if let Some(why) = exchange.retry_denied() {
         let _ = write!(out, "  no retry: {why}");
     }
+    if let Some(fallback) = exchange.detour.fallback() {
+        let _ = match fallback.cause {
+            Ok(status) => write!(out, "  fallback: {} for {status}", fallback.by.label()),
+            Err(kind) => write!(out, "  fallback: {} for {}", fallback.by.label(), kind.label()),
+        };
+    }
     out.push(b'\n');
 }
 

@@ -32,6 +32,9 @@ families! {
     HEDGES COUNTER "attache_hedges_total" ["route", "result"] "Second tries made before the first had answered: won, or wasted.";
     HEDGE_DENIED COUNTER "attache_hedge_denied_total" ["route", "reason"] "Late first tries beside which no second was made, and why.";
     REJECTED COUNTER "attache_rejected_total" ["route", "reason"] "Requests that we refused without any attempt.";
+    FALLBACKS COUNTER "attache_fallbacks_total" ["route", "by", "reason"] "Answers by a fallback, by status class or reason of what it stood in for.";
+    FAULTS COUNTER "attache_faults_total" ["route", "kind"] "Faults that were injected on purpose.";
+    MIRRORED COUNTER "attache_mirrored_total" ["route", "result"] "Requests that were to be copied to a mirror, by what became of the copy.";
     TRAILERS_DROPPED COUNTER "attache_trailers_dropped_total" ["route"] "Responses whose trailers HTTP/1 could not carry, since the upstream had not announced them.";
     BYTES COUNTER "attache_bytes_total" ["route", "direction"] "Body bytes from (in) and to (out) clients.";
     CONNECTIONS GAUGE "attache_connections" ["side", "proto"] "Open connections.";

@@ -142,6 +142,15 @@ fn routes(routes: &[RouteStats], out: &mut Vec<MetricFamily>) {
             to.seen(&[route, kind.label()], count.get());
         }
     });
+    each(&f::FALLBACKS, &|to, stats, route| {
+        stats.detours.each_fallback(|by, reason, count| to.count(&[route, by, reason], count));
+    });
+    each(&f::FAULTS, &|to, stats, route| {
+        stats.detours.each_fault(|kind, count| to.count(&[route, kind], count));
+    });
+    each(&f::MIRRORED, &|to, stats, route| {
+        stats.detours.each_mirrored(|result, count| to.count(&[route, result], count));
+    });
     each(&f::TRAILERS_DROPPED, &|to, stats, route| to.count(&[route], stats.trailers_dropped.get()));
     each(&f::BYTES, &|to, stats, route| {
         to.count(&[route, "in"], stats.bytes_in.get());

@@ -6,11 +6,12 @@
 use std::sync::Arc;
 
 use exchange::race::Race;
-use exchange::{ErrorKind, Exchange};
+use exchange::{Attempt, ErrorKind, Exchange};
 use parking_lot::Mutex;
 use policy::Tick;
 
 use super::cell::{Count, DURATIONS, Histogram, OVERHEADS};
+use super::detours::{Detours, Mirrored};
 use super::requests::Requests;
 use crate::{labels, outcome};
 
@@ -29,6 +30,7 @@ pub struct RouteStats {
     pub(super) hedges: [Count; 2],
     pub(super) rejected: [Count; ErrorKind::ALL.len()],
     pub(super) trailers_dropped: Count,
+    pub(super) detours: Detours,
     pub(super) bytes_in: Count,
     pub(super) bytes_out: Count,
     /// Few and only after failures: the words are literals of the code.
@@ -51,6 +53,7 @@ impl RouteStats {
             hedges: Default::default(),
             rejected: std::array::from_fn(|_| Count::default()),
             trailers_dropped: Count::default(),
+            detours: Detours::default(),
             bytes_in: Count::default(),
             bytes_out: Count::default(),
             retry_denied: Mutex::default(),
@@ -77,11 +80,15 @@ impl RouteStats {
                 self.attempt_duration.record(attempt.took);
             }
             let tries = attempts.len() as u64;
-            let retries = if tries > 1 { attempts.iter().filter(|attempt| !attempt.hedge).count() as u64 } else { 0 };
+            let retries =
+                if tries > 1 { own(attempts, exchange).filter(|attempt| !attempt.hedge).count() as u64 } else { 0 };
             (tries, retries.saturating_sub(1), outcome::overhead(exchange, attempts))
         });
         if let Some(overhead) = overhead {
             self.overhead.record(overhead);
+        }
+        if !exchange.detour.is_none() {
+            self.detours.finished(&exchange.detour);
         }
         if retries > 0 {
             self.retries.add(retries);
@@ -101,6 +108,11 @@ impl RouteStats {
         if let Some(why) = exchange.retry_denied() {
             add(&self.retry_denied, why, 1);
         }
+    }
+
+    /// Counts what became of a request's copy.
+    pub fn mirrored(&self, how: Mirrored) {
+        self.detours.mirrored(how);
     }
 
     fn raced(&self, race: &Race) {
@@ -128,6 +140,7 @@ impl RouteStats {
             sum.absorb(more);
         }
         self.trailers_dropped.absorb(&other.trailers_dropped);
+        self.detours.absorb(&other.detours);
         self.bytes_in.absorb(&other.bytes_in);
         self.bytes_out.absorb(&other.bytes_out);
         for (sum, more) in [(&self.retry_denied, &other.retry_denied), (&self.hedge_denied, &other.hedge_denied)] {
@@ -143,6 +156,12 @@ fn add(words: &Words, why: &'static str, by: u64) {
         Some((_, count)) => *count += by,
         None => words.push((why, by)),
     }
+}
+
+/// The attempts at the route's own upstream: those before a fallback.
+fn own<'a>(attempts: &'a [Attempt], exchange: &Exchange) -> impl Iterator<Item = &'a Attempt> + use<'a> {
+    let before = exchange.detour.fallback().map_or(usize::MAX, |fallback| usize::from(fallback.attempts));
+    attempts.iter().take(before)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The last touch before a request goes onto a connection, and the first after a response came off it: what
 //! differs between HTTP/1.1 and HTTP/2.
 
+use exchange::body::OpenEnded;
 use exchange::headers::{self, Seen};
 use exchange::{Body, Error, ErrorKind, Sent};
 use http::uri::{Authority, PathAndQuery, Scheme};
@@ -102,6 +103,8 @@ pub(super) fn undress(response: &mut Response<Body>) -> Result<(), Error> {
     }
     if seen.content_length() {
         length(response, seen)?;
+    } else if !seen.transfer_encoding() && response.version() != Version::HTTP_2 && !response.body().is_end_stream() {
+        response.extensions_mut().insert(OpenEnded);
     }
     headers::strip(response.headers_mut(), seen);
     if let Some(upgrade) = upgrade {
