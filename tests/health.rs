@@ -42,6 +42,14 @@ async fn until_well(proxy: &Proxy, addr: SocketAddr, well: bool) {
     .await;
 }
 
+/// The status of one request through a proxy of its own process.
+async fn status(proxy: &Child) -> u16 {
+    match Wire::connect(proxy.listen).await.expect("a connection").get("http://api.test/").await {
+        Got::Whole { status, .. } => status,
+        other => unreachable!("{other:?}"),
+    }
+}
+
 fn served(upstream: &Upstream) -> usize {
     upstream.requests().iter().filter(|seen| seen.target == "/").count()
 }
@@ -181,12 +189,7 @@ async fn a_reload_keeps_the_verdict_and_one_without_checks_forgets_it() {
     let quiet = "log: { access: false }\n";
     std::fs::write(&file, format!("{quiet}{text}")).expect("written");
     let proxy = Child::start(&child::program(env!("CARGO_BIN_EXE_attache")), &file).await;
-    let status = || async {
-        match Wire::connect(proxy.listen).await.expect("a connection").get("http://api.test/").await {
-            Got::Whole { status, .. } => status,
-            other => unreachable!("{other:?}"),
-        }
-    };
+    let status = || status(&proxy);
     let within = Duration::from_secs(10);
     until("it is ill", within, || async { status().await == 503 }).await;
     let checks = upstream.count();
@@ -204,4 +207,33 @@ async fn a_reload_keeps_the_verdict_and_one_without_checks_forgets_it() {
     std::fs::write(&file, format!("{quiet}{without}")).expect("written");
     proxy.command(&["reload"]).await;
     until("nobody asks any more", within, || async { status().await == 200 }).await;
+}
+
+#[tokio::test]
+async fn one_of_several_that_nobody_checks_any_more_takes_requests_again() {
+    let (ill, well) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(true)));
+    let (one, other) = (named("one", &ill).await, named("other", &well).await);
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("attache.yaml");
+    let text =
+        format!("log: {{ access: false }}\n{}", pool(&[one.addr(), other.addr()], "{ http: /healthz, every: 60s }"));
+    std::fs::write(&file, &text).expect("written");
+    let proxy = Child::start(&child::program(env!("CARGO_BIN_EXE_attache")), &file).await;
+    let (proxy, one) = (&proxy, &one);
+    let asked = || async move {
+        let before = served(one);
+        for _ in 0..4 {
+            assert_eq!(status(proxy).await, 200);
+        }
+        served(one) - before
+    };
+    let within = Duration::from_secs(10);
+    until("it is left out", within, || async move { asked().await == 0 }).await;
+
+    let without: String =
+        text.lines().filter(|line| !line.contains("health:")).map(|line| format!("{line}\n")).collect();
+    std::fs::write(&file, without).expect("written");
+    proxy.command(&["reload"]).await;
+
+    until("it takes requests", within, || async move { asked().await == 2 }).await;
 }

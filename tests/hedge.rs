@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use testkit::wire::Wire;
@@ -373,24 +373,28 @@ async fn the_deadline_bounds_both_tries() {
 #[tokio::test]
 async fn a_breakers_probe_is_not_hedged() {
     let good = Upstream::fixed("good").await;
-    let back = Upstream::http(|seen| match seen.index {
-        0 => Reply::status(500),
-        _ => Reply::ok("back").delay(LATE),
+    let fails = Arc::new(AtomicBool::new(true));
+    let failing = Arc::clone(&fails);
+    let back = Upstream::http(move |_| match failing.load(Relaxed) {
+        true => Reply::status(500),
+        false => Reply::ok("back").delay(LATE),
     })
     .await;
     let lines = [HEDGE, ONCE, "breaker: { failures: 1, open: 300ms }"];
     let proxy = Proxy::start(&pool(&[good.addr(), back.addr()], &lines));
-    let (proxied, backed) = (&proxy, &back);
-    eventually("it fails once", || async move {
+    let proxied = &proxy;
+    eventually("its breaker is open", || async move {
         proxied.get(URL).await;
-        (backed.count() == 1).then_some(())
+        (proxied.metrics().await.sum("attache_breaker_state", &[]) == 2.0).then_some(())
     })
     .await;
+    let before = hedges(&proxy.metrics().await);
 
+    fails.store(false, Relaxed);
     eventually("a probe", || async move { (proxied.get(URL).await.text() == "back").then_some(()) }).await;
 
     let metrics = proxy.metrics().await;
-    assert_eq!((denied(&metrics, "probe"), hedges(&metrics)), (1.0, (0.0, 0.0)));
+    assert_eq!((denied(&metrics, "probe"), hedges(&metrics)), (1.0, before));
 }
 
 #[tokio::test]
@@ -449,4 +453,60 @@ async fn routes_to_one_upstream_share_what_it_allows() {
     let metrics = proxy.metrics().await;
     assert_eq!(metrics.sum("attache_hedges_total", &[("route", "other")]), 2.0);
     assert_eq!(metrics.sum("attache_hedge_denied_total", &[("route", "other"), ("reason", "budget")]), 1.0);
+}
+
+#[tokio::test]
+async fn a_storm_of_hedges_repeats_and_clients_that_leave_gives_everything_back() {
+    // Seven: so many clients at once are no multiple of it, and second tries meet another fate than their firsts.
+    let pair = Pair::new(|number| match number % 7 {
+        0 => Reply::ok("late").delay(Duration::from_millis(120)),
+        1 => Reply::status(503).delay(Duration::from_millis(60)),
+        2 => Reply::reset(),
+        3 => Reply::hang(),
+        _ => Reply::ok("good"),
+    })
+    .await;
+    let lines = ["hedge: { after: 20ms, budget: 100% }", "timeout: { attempt: 300ms, total: 1s }", "breaker: false"];
+    let proxy = Proxy::start(&pool(&pair.addrs(), &lines));
+    let addr = proxy.addr();
+    let clients: Vec<_> = (0..60)
+        .map(|index| {
+            tokio::spawn(async move {
+                let mut client = Client::connect(addr).await;
+                if index % 6 == 0 {
+                    // Leaves in the middle of it.
+                    client.send("GET http://api.test/ HTTP/1.1\r\nHost: x\r\n\r\n").await;
+                    tokio::time::sleep(Duration::from_millis(30)).await;
+                    return 0;
+                }
+                let first = client.get(URL).await;
+                u32::from(first.status == 200)
+            })
+        })
+        .collect();
+
+    let mut answered = 0;
+    for client in clients {
+        answered += client.await.expect("no client fails");
+    }
+
+    assert!(answered >= 25, "{answered} of 50");
+    let proxied = &proxy;
+    let metrics = eventually("all places are free and all is counted", || async move {
+        let metrics = proxied.metrics().await;
+        let free = metrics.sum("attache_endpoint_inflight", &[]) == 0.0;
+        (free && metrics.sum("attache_requests_total", &[("route", "api")]) == 60.0).then_some(metrics)
+    })
+    .await;
+    let (won, wasted) = hedges(&metrics);
+    assert!(won > 0.0 && wasted > 0.0 && won + wasted <= 60.0, "{won} {wasted}");
+    let (one, two) = pair.counts();
+    assert!(metrics.sum("attache_attempts_total", &[("route", "api")]) >= (one + two) as f64, "none is forgotten");
+    let pair = &pair;
+    eventually("no connection is left that the proxy has let go", || async move {
+        let open: usize = pair.0.iter().map(|upstream| upstream.record().open).sum();
+        let held = proxied.metrics().await.sum("attache_connections", &[("side", "upstream")]);
+        (held == open as f64).then_some(())
+    })
+    .await;
 }

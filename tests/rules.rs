@@ -296,8 +296,13 @@ async fn h2_status(client: &mut Client) -> u8 {
     }
 }
 
-/// SETTINGS, then HEADERS with END_STREAM and END_HEADERS; each field is a literal without an index.
+/// SETTINGS, then HEADERS with END_STREAM.
 fn h2_request(fields: &[(&str, &str)]) -> Vec<u8> {
+    [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"[..], &h2_headers(5, fields)].concat()
+}
+
+/// HEADERS of the first stream; each field is a literal without an index.
+fn h2_headers(flags: u8, fields: &[(&str, &str)]) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in fields {
         block.push(0);
@@ -307,8 +312,30 @@ fn h2_request(fields: &[(&str, &str)]) -> Vec<u8> {
         }
     }
     let length = u8::try_from(block.len()).expect("short");
-    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-    [&preface[..], &[0, 0, length, 1, 5, 0, 0, 0, 1], &block].concat()
+    [&[0, 0, length, 1, flags, 0, 0, 0, 1], &block[..]].concat()
+}
+
+#[tokio::test]
+async fn pseudo_fields_in_the_trailers_of_http2_make_no_whole_request() {
+    for (name, value, is_fine) in [("x-end", "1", true), (":path", "/other", false), (":status", "200", false)] {
+        let upstream = Upstream::fixed("").await;
+        let proxy = Proxy::start(&format!("routes:\n  - match: api.test\n    to: {}\n", upstream.url("")));
+        let mut client = proxy.client().await;
+
+        client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+        let head = [(":method", "POST"), (":scheme", "http"), (":path", "/a"), (":authority", "api.test")];
+        client.send(h2_headers(4, &head)).await;
+        client.send(b"\0\0\x03\0\0\0\0\0\x01abc").await;
+        client.send(h2_headers(5, &[(name, value)])).await;
+
+        let status = h2_status(&mut client).await;
+        let expected: &[u8] = if is_fine { &[0x88] } else { &[0x8c, 0] };
+        assert!(expected.contains(&status), "{name}: {status:x}");
+        upstream
+            .until("nothing runs", |record| record.requests.iter().all(|seen| seen.whole) || record.open == 0)
+            .await;
+        assert!(upstream.requests().iter().all(|seen| seen.whole == is_fine), "{name}: {:?}", upstream.requests());
+    }
 }
 
 #[tokio::test]
@@ -321,6 +348,7 @@ async fn a_malformed_head_of_http2_goes_no_further() {
         ("https", "/a", "x-a", true),
         ("http", "*", "x-a", false),
         ("http", "?a=b", "x-a", false),
+        ("http", "/a#b", "x-a", false),
         ("", "/a", "x-a", false),
         ("1http", "/a", "x-a", false),
         ("http", "/a", "x\"a", false),
@@ -715,6 +743,35 @@ async fn http2_that_does_not_begin_with_settings_is_sent_away() {
 
     // GOAWAY with PROTOCOL_ERROR, behind SETTINGS.
     assert_eq!(&answer[9..], b"\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x01");
+}
+
+#[tokio::test]
+async fn a_wrong_frame_ends_the_connection_and_is_counted() {
+    let proxy = Proxy::start("");
+    let mut client = proxy.client().await;
+
+    // DATA on stream 0.
+    client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\x01\0\0\0\0\0\0x").await;
+    let answer = client.rest().await;
+
+    assert!(answer.ends_with(b"\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x01"), "{answer:?}");
+    let counted =
+        || async { proxy.metrics().await.sum("attache_connection_rejected_total", &[("reason", "bad_request")]) };
+    testkit::eventually("it is counted", || async { (counted().await == 1.0).then_some(()) }).await;
+}
+
+#[tokio::test]
+async fn a_tunnel_over_http2_that_declares_a_length_is_refused() {
+    let proxy = Proxy::start(PORTS);
+    let connect = [(":method", "CONNECT"), (":authority", "127.0.0.1:1"), ("content-length", "3")];
+    let extended = [(":protocol", "websocket"), (":scheme", "http"), (":path", "/")];
+
+    for head in [connect.to_vec(), [&extended[..], &connect].concat()] {
+        let mut client = proxy.client().await;
+        client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+        client.send(h2_headers(4, &head)).await;
+        assert_eq!(h2_status(&mut client).await, 0x8c, "{head:?}");
+    }
 }
 
 #[tokio::test]

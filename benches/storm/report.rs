@@ -72,7 +72,7 @@ impl Seen {
             "good": outcomes.iter().filter(|outcome| outcome.is_good()).count(),
             "micros": outcomes.iter().map(micros).collect::<Vec<_>>(),
             "answers": answers,
-            "refused_micros": outcomes.iter().filter(refused).map(|outcome| micros(outcome)).collect::<Vec<_>>(),
+            "refused_micros": outcomes.iter().filter(refused).map(micros).collect::<Vec<_>>(),
             "repeated": read.values().filter(|times| **times > 1).count(),
         })
     }

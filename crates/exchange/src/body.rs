@@ -181,9 +181,16 @@ impl Body {
         self.extra().held = Some(Held::new(hold));
     }
 
-    /// It goes to a client of HTTP/2: in small pieces, and its exchange is told when the upstream is what is waited for.
-    pub fn set_paced(&mut self, exchange: Arc<Exchange>) {
-        self.extra().pace = Some(Pace::new(exchange));
+    /// It goes to a client of HTTP/2: in small pieces.
+    pub fn set_paced(&mut self) {
+        self.extra().pace = Some(Pace::default());
+    }
+
+    /// Its reader gives it up for this reason: it has ended.
+    pub fn give_up(&mut self, why: ErrorKind) {
+        self.kind = Kind::Empty;
+        self.finish(End::Failed(why));
+        self.extra = None;
     }
 
     /// Whoever reads it holds at most about `limit` bytes of it unsent; more are read once these are dropped. An
@@ -210,9 +217,13 @@ impl Body {
     fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(extra) = &mut self.extra else { return Poll::Ready(()) };
         let Some(held) = &mut extra.held else { return Poll::Ready(()) };
-        let is_wanted = std::task::ready!(held.poll(cx));
-        extra.held = None;
-        if !is_wanted {
+        if std::task::ready!(held.poll(cx)) {
+            match &self.record {
+                Some(record) => record.want(),
+                None => held.release(),
+            }
+            extra.held = None;
+        } else {
             self.finish(End::Dropped);
             self.kind = Kind::Unwanted;
             self.extra = None;
@@ -261,7 +272,6 @@ impl Body {
         }
         let polled = self.poll_kind(cx);
         let Some(pace) = self.pace() else { return polled };
-        pace.starved(polled.is_pending());
         polled.map_ok(|frame| pace.cut(frame))
     }
 

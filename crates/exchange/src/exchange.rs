@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, Ordering::Re
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{Method, Version};
 use parking_lot::Mutex;
@@ -69,8 +68,11 @@ pub trait Connection: Send + Sync + std::fmt::Debug {
     /// The client has sent its whole request; `late`, if not with its head.
     fn whole(&self, late: bool);
 
+    /// The body of a client that waits for a 100 is wanted.
+    fn wanted(&self);
+
     /// Writes an interim response, if it can, and only as long as the exchange has no final one.
-    fn interim(&self, head: Bytes, exchange: Weak<Exchange>);
+    fn interim(&self, interim: Interim, exchange: Weak<Exchange>);
 }
 
 /// What the edge read from the request, after it was made normal.
@@ -156,7 +158,6 @@ pub struct Exchange {
     doubtful: AtomicBool,
     announced: AtomicBool,
     trailers_dropped: AtomicBool,
-    starved: AtomicBool,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
     attempts: Mutex<SmallVec<[Attempt; 1]>>,
@@ -187,7 +188,6 @@ impl Exchange {
             doubtful: AtomicBool::new(false),
             announced: AtomicBool::new(false),
             trailers_dropped: AtomicBool::new(false),
-            starved: AtomicBool::new(false),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
             attempts: Mutex::new(SmallVec::new()),
@@ -217,23 +217,30 @@ impl Exchange {
         self.hold.get()
     }
 
-    /// The upstream sent an interim response. A 100 that the client asked for is hyper's to send, once its body is
-    /// read; any other goes on to a client of HTTP/1.1, at most `MAX_INTERIM` of them, whatever becomes of the attempt
-    /// it came from: it binds nobody (RFC 8297 section 2).
-    pub fn interim(self: &Arc<Self>, interim: Interim) {
-        if let Some(hold) = self.hold.get().filter(|_| interim.is_continue()) {
-            return hold.release();
+    /// The client's body is wanted: it goes on, and a client that waits for a word hears it.
+    pub fn want(&self) {
+        if self.hold.get().is_some_and(|hold| hold.release())
+            && let Some(connection) = &self.connection
+        {
+            connection.wanted();
         }
-        let Some(connection) = self.connection.as_ref().filter(|_| self.head.version == Version::HTTP_11) else {
+    }
+
+    /// The upstream sent an interim response. A 100 that the client asked for is said in our own words; any other goes on
+    /// to a client of HTTP/1.1 or later, at most `MAX_INTERIM` of them, whatever becomes of the attempt it came from: it
+    /// binds nobody (RFC 8297 section 2).
+    pub fn interim(self: &Arc<Self>, interim: Interim) {
+        if interim.is_continue() && self.hold.get().is_some() {
+            return self.want();
+        }
+        let Some(connection) = self.connection.as_ref().filter(|_| self.head.version >= Version::HTTP_11) else {
             return;
         };
         if self.status() != 0 || self.interims.fetch_add(1, Relaxed) >= MAX_INTERIM {
             self.interims.fetch_min(MAX_INTERIM, Relaxed);
             return;
         }
-        if let Some(head) = interim.head() {
-            connection.interim(head, Arc::downgrade(self));
-        }
+        connection.interim(interim, Arc::downgrade(self));
     }
 
     /// Bytes that may be held of either body of this exchange at a time: of HTTP/2, those of a connection share `all`, of
@@ -377,16 +384,6 @@ impl Exchange {
     /// The response had trailers that the client did not get.
     pub fn are_trailers_dropped(&self) -> bool {
         self.trailers_dropped.load(Relaxed)
-    }
-
-    /// Notes whether the upstream owes the next bytes of the answer, rather than the client room for the last.
-    pub fn set_starved(&self, starved: bool) {
-        self.starved.store(starved, Relaxed);
-    }
-
-    /// The answer's next bytes are not there.
-    pub fn is_starved(&self) -> bool {
-        self.starved.load(Relaxed)
     }
 
     /// Notes why no (further) retry was made; the first one stays.

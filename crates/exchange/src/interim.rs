@@ -26,39 +26,47 @@ impl Interim {
         is_interim.then_some(Self { status, fields })
     }
 
+    /// Our own, which asks for the body of a request.
+    pub fn go_on() -> Self {
+        Self { status: StatusCode::CONTINUE, fields: HeaderMap::new() }
+    }
+
     /// The body of the request is asked for.
     pub fn is_continue(&self) -> bool {
         self.status == StatusCode::CONTINUE
     }
 
+    /// What of it goes on, and its fields' length as HTTP/1.1 has them; `None` if it is too large.
+    pub fn fields(self) -> Option<(StatusCode, HeaderMap, usize)> {
+        let Self { status, mut fields } = self;
+        let seen = Seen::of(&fields);
+        headers::strip(&mut fields, seen);
+        fields.remove(header::CONTENT_LENGTH);
+        let length = fields.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>();
+        (length <= MAX_BYTES).then_some((status, fields, length))
+    }
+
     /// The head as HTTP/1.1 has it; `None` if it is too large.
-    pub(crate) fn head(self) -> Option<Bytes> {
-        write(self.status, self.fields)
+    pub fn head(self) -> Option<Bytes> {
+        self.fields().map(|(status, fields, length)| write(status, &fields, length))
     }
 }
 
-fn write(status: StatusCode, mut fields: HeaderMap) -> Option<Bytes> {
-    let seen = Seen::of(&fields);
-    headers::strip(&mut fields, seen);
-    fields.remove(header::CONTENT_LENGTH);
-    let length = fields.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>();
-    if length > MAX_BYTES {
-        return None;
-    }
+fn write(status: StatusCode, fields: &HeaderMap, length: usize) -> Bytes {
     let mut bytes = Vec::with_capacity(length + 64);
     bytes.extend_from_slice(b"HTTP/1.1 ");
     bytes.extend_from_slice(status.as_str().as_bytes());
     bytes.push(b' ');
     bytes.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
     bytes.extend_from_slice(b"\r\n");
-    for (name, value) in &fields {
+    for (name, value) in fields {
         bytes.extend_from_slice(name.as_str().as_bytes());
         bytes.extend_from_slice(b": ");
         bytes.extend_from_slice(value.as_bytes());
         bytes.extend_from_slice(b"\r\n");
     }
     bytes.extend_from_slice(b"\r\n");
-    Some(bytes.into())
+    bytes.into()
 }
 
 #[cfg(test)]

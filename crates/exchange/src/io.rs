@@ -1,4 +1,4 @@
-//! The one byte stream type: TCP, TLS (either side), unix, upgraded, simulated, each with bytes read too early.
+//! The one byte stream type: TCP, TLS (either side), unix, a stream of HTTP/2, simulated, each with bytes read too early.
 
 mod bell;
 
@@ -9,8 +9,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -32,6 +30,12 @@ pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
+/// One of several on the same connection, which ends alone.
+pub trait Carried: Stream {
+    /// Dropping it will be a reset rather than an end.
+    fn reset_on_close(&mut self);
+}
+
 /// A connection; `early` bytes are read before it.
 pub struct Io {
     early: Bytes,
@@ -44,7 +48,7 @@ enum Kind {
     Tls(Box<TlsStream<TcpStream>>),
     #[cfg(unix)]
     Unix(UnixStream),
-    Upgraded(TokioIo<Upgraded>),
+    Carried(Box<dyn Carried>),
     Other(Box<dyn Stream>),
 }
 
@@ -52,6 +56,11 @@ impl Io {
     /// Any other stream (simulation, tests).
     pub fn other(stream: impl Stream + 'static) -> Self {
         Kind::Other(Box::new(stream)).into()
+    }
+
+    /// A stream of a connection that carries several.
+    pub fn carried(stream: impl Carried + 'static) -> Self {
+        Kind::Carried(Box::new(stream)).into()
     }
 
     /// Puts bytes back in front of what is still to be read.
@@ -82,8 +91,10 @@ impl Io {
     }
 
     /// Closing it will be a reset, where what it runs on knows one.
-    pub fn reset_on_close(&self) {
-        if let Some(tcp) = self.tcp() {
+    pub fn reset_on_close(&mut self) {
+        if let Kind::Carried(stream) = &mut self.kind {
+            stream.reset_on_close();
+        } else if let Some(tcp) = self.tcp() {
             // A socket that is gone already needs no reset.
             let _ = tcp.set_zero_linger();
         }
@@ -132,12 +143,6 @@ impl From<TlsStream<TcpStream>> for Io {
     }
 }
 
-impl From<Upgraded> for Io {
-    fn from(upgraded: Upgraded) -> Self {
-        Kind::Upgraded(TokioIo::new(upgraded)).into()
-    }
-}
-
 impl std::fmt::Debug for Io {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match &self.kind {
@@ -145,7 +150,7 @@ impl std::fmt::Debug for Io {
             Kind::Tls(_) => "Io(tls)",
             #[cfg(unix)]
             Kind::Unix(_) => "Io(unix)",
-            Kind::Upgraded(_) => "Io(upgraded)",
+            Kind::Carried(_) => "Io(carried)",
             Kind::Other(_) => "Io(other)",
         })
     }
@@ -158,7 +163,7 @@ macro_rules! each {
             Kind::Tls($io) => $call,
             #[cfg(unix)]
             Kind::Unix($io) => $call,
-            Kind::Upgraded($io) => $call,
+            Kind::Carried($io) => $call,
             Kind::Other($io) => $call,
         }
     };
@@ -204,7 +209,7 @@ impl AsyncWrite for Io {
             Kind::Tls(io) => io.is_write_vectored(),
             #[cfg(unix)]
             Kind::Unix(io) => io.is_write_vectored(),
-            Kind::Upgraded(io) => io.is_write_vectored(),
+            Kind::Carried(io) => io.is_write_vectored(),
             Kind::Other(io) => io.is_write_vectored(),
         }
     }

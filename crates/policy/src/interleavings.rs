@@ -310,25 +310,30 @@ fn it_opens_once_and_what_comes_late_changes_nothing() {
 }
 
 #[test]
-fn a_result_from_before_it_opened_neither_closes_nor_reopens_it() {
-    every(|| {
+fn a_result_from_before_it_opened_says_nothing_of_a_breaker_that_closed_again() {
+    let once = Params { successes: 1, ..params() };
+    every(move || {
         let breaker = Arc::new(Breaker::new());
-        let (early, also) = (admitted(&breaker, NOW).expect("closed"), admitted(&breaker, NOW).expect("closed"));
+        let early = [admitted(&breaker, NOW).expect("closed"), admitted(&breaker, NOW).expect("closed")];
         let tripping = admitted(&breaker, NOW).expect("closed");
-        assert!(breaker.record(tripping, BAD, &params(), NOW, &mut rng()).is_some());
-        let now = NOW + params().open;
-        let (one, two, three) = (Arc::clone(&breaker), Arc::clone(&breaker), Arc::clone(&breaker));
+        assert!(breaker.record(tripping, BAD, &once, NOW, &mut rng()).is_some());
+        let now = NOW + once.open;
+        let mut threads: Vec<Box<dyn FnOnce() + Send>> = Vec::new();
+        for admission in early {
+            let (breaker, once) = (Arc::clone(&breaker), once.clone());
+            threads.push(Box::new(move || {
+                assert!(breaker.record(admission, BAD, &once, now, &mut rng()).is_none(), "it is late");
+            }));
+        }
+        let (probed, params) = (Arc::clone(&breaker), once.clone());
+        threads.push(Box::new(move || {
+            let probe = admitted(&probed, now).expect("its time is over");
+            assert!(probed.record(probe, GOOD, &params, now, &mut rng()).is_some(), "one is enough");
+        }));
 
-        together(vec![
-            Box::new(move || assert!(one.record(early, BAD, &params(), now, &mut rng()).is_none())),
-            Box::new(move || assert!(two.record(also, GOOD, &params(), now, &mut rng()).is_none())),
-            Box::new(move || {
-                let probe = admitted(&three, now).expect("its time is over");
-                assert!(three.record(probe, GOOD, &params(), now, &mut rng()).is_none(), "one of two");
-            }),
-        ]);
+        together(threads);
 
-        assert_eq!(breaker.state(), State::HalfOpen);
+        assert_eq!(breaker.state(), State::Closed);
     });
 }
 

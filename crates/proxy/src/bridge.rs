@@ -3,8 +3,6 @@
 //! Half-close passes through, and so does a reset: whoever reads until the end must not take a cut for one. A bridge
 //! in which no byte moved for the idle time ends. What the exchange owes (leases, permits, the log line) rides along
 //! in the body and is released at the end.
-//!
-//! A stream of HTTP/2 cannot be reset through hyper's upgrade: there a reset becomes END_STREAM.
 
 use std::io;
 use std::pin::Pin;
@@ -13,13 +11,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use exchange::{Body, Exchange, Io};
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
 use telemetry::metrics::{Direction, Tunnel};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::listener::drain::{Drain, Mode};
-use crate::listener::io::Timed;
 
 /// For each direction.
 const BUFFER: usize = 64 * 1024;
@@ -57,18 +52,6 @@ impl Bridge {
             () = drain.reached(Mode::Stopping) => {}
         }
         drop(owed);
-    }
-}
-
-/// What hyper gave up, without hyper where that is possible: its socket, and what was read of it too early.
-pub fn taken(upgraded: Upgraded) -> Io {
-    let upgraded = match upgraded.downcast::<TokioIo<Timed>>() {
-        Ok(parts) => return parts.io.into_inner().into_inner().rewound(parts.read_buf),
-        Err(upgraded) => upgraded,
-    };
-    match upgraded.downcast::<TokioIo<Io>>() {
-        Ok(parts) => parts.io.into_inner().rewound(parts.read_buf),
-        Err(upgraded) => upgraded.into(),
     }
 }
 

@@ -10,12 +10,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use exchange::body::Side;
-use exchange::exchange::Upload;
+use exchange::exchange::{Connection, Upload};
 use exchange::headers::Via;
 use exchange::service::Outcome;
 use exchange::{Body, Door, Error, ErrorKind, Exchange, Head, ResponseFuture, clock};
+use http::request::Parts;
 use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
@@ -23,7 +25,7 @@ use hyper::upgrade::OnUpgrade;
 use self::normal::Normal;
 use crate::listener::conn::Entry;
 use crate::listener::pulse::Pulse;
-use crate::listener::streams::Streams;
+use crate::listener::takeover::Takeover;
 use crate::stack::{Site, Stack};
 use crate::worker::Worker;
 
@@ -38,42 +40,35 @@ struct Inner {
     known: normal::Known,
     /// The same in every snapshot.
     via: Arc<Via>,
-    streams: Streams,
 }
 
 impl Edge {
     /// The edge of a connection.
     pub fn new(worker: Arc<Worker>, entry: Entry, pulse: Arc<Pulse>) -> Self {
         let via = Arc::clone(&worker.site().snapshot().via);
-        Self(Arc::new(Inner {
-            worker,
-            entry,
-            pulse,
-            known: normal::Known::default(),
-            via,
-            streams: Streams::default(),
-        }))
+        Self(Arc::new(Inner { worker, entry, pulse, known: normal::Known::default(), via }))
     }
 
-    /// What runs the streams of an HTTP/2 connection.
-    pub fn streams(&self) -> Streams {
-        self.0.streams.clone()
-    }
-
-    fn enter(&self, request: Request<Incoming>) -> Stage {
+    /// One request's way, and for how long its client may take nothing of the answer.
+    ///
+    /// `body`: as it comes from the client; `takeover`: if the request may take its connection or stream over.
+    pub fn pass(
+        &self,
+        mut parts: Parts,
+        body: Body,
+        takeover: Option<Takeover>,
+        connection: Arc<dyn Connection>,
+    ) -> (Passage, Duration) {
         let now = clock::now();
-        let Inner { worker, entry, pulse, .. } = &*self.0;
+        let Inner { worker, entry, .. } = &*self.0;
         let glance = worker.glance();
         #[expect(clippy::expect_used, reason = "a worker has a site before it has a connection")]
         let site = glance.as_ref().expect("a site is in place");
-        let upgrade = request.extensions().get::<OnUpgrade>().is_some();
-        let (mut parts, incoming) = request.into_parts();
-        let on_upgrade = upgrade.then(|| parts.extensions.remove::<OnUpgrade>()).flatten();
         let id = worker.context().random.with(|rng| rng.u64(..));
         let from = normal::From { entry, site, known: &self.0.known, random: &worker.context().random };
         let Normal { head, accept, refused, named, last, handshake, expects } =
-            normal::of(&mut parts, &incoming, &from, id, now);
-        let exchange = Arc::new(Exchange::new(head, Some(Arc::clone(pulse) as _)));
+            normal::of(&mut parts, &body, &from, id, now);
+        let exchange = Arc::new(Exchange::new(head, Some(connection)));
         if expects {
             exchange.expect();
         }
@@ -81,18 +76,16 @@ impl Edge {
             Some(error) => Err(error),
             None => find(site, &exchange.head, &parts.headers, named),
         };
-        let request = Request::from_parts(parts, body(incoming, &exchange, worker));
+        let request = Request::from_parts(parts, watched(body, &exchange, worker));
         let stack = match &found {
             Ok(stack) => Arc::clone(stack),
             Err(_) => Arc::clone(site.default_stack()),
         };
         let watch = stack.watch(Arc::clone(&exchange));
         let tunnel_idle = stack.tunnel_idle;
-        if exchange.head.version == http::Version::HTTP_2 {
-            self.0.streams.begin(&exchange, stack.idle);
-        }
-        let leave = finish::Leave { edge: self.clone(), exchange, accept, on_upgrade, handshake, watch, tunnel_idle };
-        match found {
+        let patience = stack.idle;
+        let leave = finish::Leave { edge: self.clone(), exchange, accept, takeover, handshake, watch, tunnel_idle };
+        let stage = match found {
             Err(error) => Stage::Over(Some(leave.refused(error))),
             Ok(_) if last => {
                 let mut response = hops::options();
@@ -109,11 +102,12 @@ impl Edge {
                     Err(_) => Stage::Over(Some(leave.refused(panicked()))),
                 }
             }
-        }
+        };
+        (Passage(stage), patience)
     }
 }
 
-/// Through the stack and out again; kept by hyper itself, so it needs no box.
+/// Through the stack and out again; kept by hyper itself or by the stream's task, so it needs no box.
 pub struct Passage(Stage);
 
 enum Stage {
@@ -197,15 +191,13 @@ fn find(site: &Site, head: &Head, headers: &HeaderMap, named: Option<usize>) -> 
 }
 
 /// The request body, watched: how far it is, how many bytes, and a limit on silence.
-fn body(incoming: Incoming, exchange: &Arc<Exchange>, worker: &Worker) -> Body {
-    let mut body = Body::incoming(incoming, Side::Client, exchange.head.version).with_record(Arc::clone(exchange));
+fn watched(body: Body, exchange: &Arc<Exchange>, worker: &Worker) -> Body {
+    let mut body = body.with_record(Arc::clone(exchange));
     if http_body::Body::is_end_stream(&body) {
         exchange.whole(false);
     } else {
         exchange.set_upload(Upload::Running);
-        if exchange.head.version == http::Version::HTTP_2 {
-            body.set_flagged();
-        } else if http_body::Body::size_hint(&body).exact().is_none() {
+        if exchange.head.version != http::Version::HTTP_2 && http_body::Body::size_hint(&body).exact().is_none() {
             exchange.set_doubtful(true);
         }
         body.set_idle(worker.limits().body_idle, Side::Client, exchange.head.started);
@@ -222,7 +214,11 @@ impl hyper::service::Service<Request<Incoming>> for Edge {
     type Error = Error;
     type Future = Passage;
 
+    /// hyper calls it for HTTP/1 only.
     fn call(&self, request: Request<Incoming>) -> Passage {
-        Passage(self.enter(request))
+        let (mut parts, incoming) = request.into_parts();
+        let upgrade = parts.extensions.remove::<OnUpgrade>();
+        let body = Body::incoming(incoming, Side::Client, parts.version);
+        self.pass(parts, body, upgrade.map(Takeover::Http1), Arc::clone(&self.0.pulse) as _).0
     }
 }

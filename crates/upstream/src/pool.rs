@@ -20,6 +20,7 @@ use exchange::{Error, ErrorKind, Io, clock};
 use policy::Tick;
 use policy::inflight::Inflight;
 
+pub use self::h1::taken;
 pub use self::lease::Lease;
 pub(crate) use self::lease::{Received, Sender};
 use crate::connect::{Alpn, Connected, Destination, Flavour};

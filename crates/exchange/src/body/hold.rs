@@ -30,9 +30,9 @@ pub struct Hold {
 }
 
 impl Hold {
-    /// The upstream wants the body.
-    pub fn release(&self) {
-        self.say(WANTED);
+    /// The upstream wants the body; false if that was said before, or the opposite.
+    pub fn release(&self) -> bool {
+        self.say(WANTED)
     }
 
     /// The final answer is there and nobody asked for the body; false if it went on before.
@@ -60,7 +60,7 @@ impl Held {
         Self { hold, timer: None }
     }
 
-    /// Ready with whether the body is wanted.
+    /// Ready with whether the body is wanted, or its time is over.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         self.hold.waker.register(cx.waker());
         match self.hold.said.load(Acquire) {
@@ -72,8 +72,12 @@ impl Held {
         if timer.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
         }
-        self.hold.release();
         Poll::Ready(true)
+    }
+
+    /// Its time is over without a word: it goes on.
+    pub(super) fn release(&self) {
+        self.hold.release();
     }
 }
 

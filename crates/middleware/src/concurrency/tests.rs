@@ -164,6 +164,24 @@ async fn a_place_given_to_who_left_in_that_moment_is_passed_on() {
 }
 
 #[tokio::test]
+async fn a_place_for_who_has_left_the_line_goes_to_the_next() {
+    let (scope, bulkhead) = scope();
+    let service = streams(9).under(layer(Params { limit: 1, adaptive: false, queue: Some(QUEUE) }, scope));
+    let request = get("http://a.test/");
+    let first = record(&request);
+    assert!(service.call(request).await.is_ok());
+    let mut gone = service.call(get("http://a.test/"));
+    let mut next = service.call(get("http://a.test/"));
+    assert!((&mut gone).now_or_never().is_none() && (&mut next).now_or_never().is_none());
+
+    drop(gone);
+    drop(first);
+
+    assert!(next.now_or_never().is_some_and(|answer| answer.is_ok()), "it has the place");
+    assert_eq!((bulkhead.inflight(), bulkhead.waiting()), (0, 0));
+}
+
+#[tokio::test]
 async fn a_lowered_limit_holds_once_enough_have_left() {
     let (scope, bulkhead) = scope();
     let wide = layer(Params { limit: 3, adaptive: false, queue: Some(QUEUE) }, scope.clone()).layer(silent());
@@ -225,6 +243,24 @@ async fn an_adaptive_limit_goes_down_when_the_destination_has_too_much_and_not_f
         assert!((least..=most).contains(&held.len()), "{answer}: {}", held.len());
         drop(held);
         assert_eq!(bulkhead.inflight(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_adaptive_limit_goes_down_when_attempts_time_out_and_not_when_nothing_was_asked() {
+    for (kind, most) in [(ErrorKind::AttemptTimeout, 10), (ErrorKind::ConnectRefused, 20)] {
+        let (scope, _) = scope();
+        let params = Params { limit: 30, adaptive: true, queue: None };
+        let failing = (0..200).fold(Bottom::default(), |bottom, _| bottom.then(move || Err(Error::new(kind))));
+        let service = failing.under(layer(params, scope.clone()));
+
+        for _ in 0..200 {
+            tokio::time::advance(Duration::from_millis(10)).await;
+            assert_eq!(refused(&service).await.kind, kind);
+        }
+
+        let places = scope.places(params).expect("one destination");
+        assert!((most - 9..=most).contains(&places), "{kind:?}: {places}");
     }
 }
 

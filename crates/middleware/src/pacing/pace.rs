@@ -82,6 +82,11 @@ impl Paces {
         self.of(self.hasher.hash_one((head.authority.host(), port)))
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
     fn of(&self, key: u64) -> Arc<Pace> {
         let Ok(pace) = self.all.get_or_insert_with(&key, || Ok::<_, Infallible>(Arc::default()));
         pace

@@ -83,6 +83,50 @@ async fn who_leaves_while_it_waits_frees_its_place() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn those_who_waited_start_apart_from_each_other() {
+    let (service, _, _) = after(429, "retry-after", "5").await;
+    let start = clock::now();
+    let calls = (0..20).map(|_| {
+        let call = service.call(get("http://a.test/"));
+        async move {
+            assert!(call.await.is_ok());
+            clock::now().since(start).as_millis()
+        }
+    });
+
+    let mut starts = futures_util::future::join_all(calls).await;
+
+    starts.sort_unstable();
+    starts.dedup();
+    assert!(starts.len() > 10 && starts[0] >= 5_000, "{starts:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_than_a_thousand_wait_for_one_target() {
+    use futures_util::FutureExt;
+    let (service, bottom, pace) = after(429, "retry-after", "5").await;
+    let mut waiting: Vec<_> = (0..1024).map(|_| service.call(get("http://a.test/"))).collect();
+    assert!(waiting.iter_mut().all(|call| call.now_or_never().is_none()));
+
+    let error = service.call(get("http://a.test/")).await.expect_err("a refusal");
+
+    assert_eq!((error.kind, pace.waiting_now(), bottom.calls()), (ErrorKind::Overloaded, 1024, 1));
+    drop(waiting);
+    assert_eq!(pace.waiting_now(), 0);
+}
+
+#[test]
+fn an_endless_stream_of_targets_keeps_the_memory_bounded() {
+    let paces = Paces::default();
+
+    for index in 0..5_000 {
+        paces.named(&format!("host{index}.test:443"));
+    }
+
+    assert!((1..=1024).contains(&paces.len()), "{}", paces.len());
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_host_does_not_hold_back_another() {
     let paces = Arc::<Paces>::default();
     let bottom = Bottom::default().then(|| Ok(announcing(429, "retry-after", "60")));

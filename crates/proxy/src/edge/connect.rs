@@ -12,14 +12,14 @@ use bytes::BytesMut;
 use exchange::io::Tunnel;
 use exchange::{Body, Error, ErrorKind, Exchange, Head, Io, clock};
 use http::{Request, Response};
-use hyper::upgrade::OnUpgrade;
 use tokio::time::timeout;
 
 use super::finish::Leave;
-use crate::bridge::{self, Bridge};
+use crate::bridge::Bridge;
 use crate::listener::conn::{self, Entry};
 use crate::listener::hello;
 use crate::listener::sniff::{self, Spoken};
+use crate::listener::takeover::Takeover;
 use crate::stack::{Site, Stack};
 use crate::worker::Worker;
 
@@ -44,7 +44,7 @@ pub(super) fn admit(site: &Site, head: &Head) -> Result<Arc<Stack>, Error> {
 
 /// Answers a CONNECT and carries what is inside.
 pub(super) async fn serve(mut leave: Leave, site: Arc<Site>, request: Request<Body>) -> Result<Response<Body>, Error> {
-    let Some(client) = leave.on_upgrade.take() else {
+    let Some(client) = leave.takeover.take() else {
         return Ok(leave.refused(Error::new(ErrorKind::Internal).with_detail("the connection cannot be taken over")));
     };
     let head = &leave.exchange.head;
@@ -59,7 +59,7 @@ pub(super) async fn serve(mut leave: Leave, site: Arc<Site>, request: Request<Bo
 }
 
 /// Answers 200 and goes on in a task of its own.
-fn open(leave: Leave, site: Arc<Site>, client: OnUpgrade, dialed: Option<Response<Body>>) -> Response<Body> {
+fn open(leave: Leave, site: Arc<Site>, client: Takeover, dialed: Option<Response<Body>>) -> Response<Body> {
     let Leave { edge, exchange, watch, tunnel_idle, .. } = leave;
     exchange.answered(200, None, Some(clock::now()));
     let mut owing = dialed.unwrap_or_default();
@@ -75,8 +75,8 @@ fn open(leave: Leave, site: Arc<Site>, client: OnUpgrade, dialed: Option<Respons
     };
     let held = inside.worker.hold();
     tokio::spawn(async move {
-        if let Ok(client) = client.await {
-            inside.serve(bridge::taken(client), dialed).await;
+        if let Some(client) = client.taken().await {
+            inside.serve(client, dialed).await;
         }
         drop(held);
     });

@@ -8,10 +8,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use exchange::random::Random;
 use exchange::{Error, ErrorKind};
+use h2::ext::Protocol;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, Version};
-use hyper::ext::Protocol;
 
 /// RFC 6455 section 1.3.
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -34,6 +34,9 @@ impl Handshake {
             // RFC 9220 section 3 names this answer.
             return Err(Error::new(ErrorKind::Unsupported)
                 .with_detail(format!("`:protocol` is `{}` and not websocket", protocol.as_str())));
+        }
+        if parts.headers.contains_key(header::CONTENT_LENGTH) {
+            return Err(Error::new(ErrorKind::UpgradeRefused).with_detail("a websocket upgrade has no body"));
         }
         parts.method = Method::GET;
         let nonce = random.with(|rng| rng.u128(..));

@@ -10,13 +10,13 @@ use exchange::service::Outcome;
 use exchange::{Body, Door, End, Error, ErrorKind, Exchange, Finish, clock};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header};
 use http_body::Body as _;
-use hyper::upgrade::OnUpgrade;
 use middleware::observe::Watch;
 use policy::Tick;
 
 use super::Edge;
 use super::extended::Handshake;
-use crate::bridge::{self, Bridge};
+use crate::bridge::Bridge;
+use crate::listener::takeover::Takeover;
 
 /// What the edge keeps while the request is below.
 pub(super) struct Leave {
@@ -24,7 +24,8 @@ pub(super) struct Leave {
     pub exchange: Arc<Exchange>,
     /// In which form an error is wanted.
     pub accept: Option<HeaderValue>,
-    pub on_upgrade: Option<OnUpgrade>,
+    /// What a 2xx to CONNECT or a 101 hands over.
+    pub takeover: Option<Takeover>,
     /// It was an extended CONNECT, for which a 2xx means that the stream is the WebSocket's.
     pub handshake: Option<Box<Handshake>>,
     /// Logs and counts the exchange once it is over; dropped with it, the client has gone.
@@ -78,7 +79,7 @@ impl Leave {
         match self.exchange.head.version {
             Version::HTTP_10 => self.edge.0.pulse.set_open_ended(),
             Version::HTTP_2 if !response.body().is_end_stream() => {
-                response.body_mut().set_paced(Arc::clone(&self.exchange));
+                response.body_mut().set_paced();
             }
             Version::HTTP_11
                 if response.body().size_hint().exact().is_none()
@@ -129,7 +130,7 @@ impl Leave {
     fn switched(mut self, mut response: Response<Body>) -> Response<Body> {
         let is_websocket =
             response.headers().get(header::UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
-        let client = self.on_upgrade.take().filter(|_| self.exchange.head.upgrade && is_websocket);
+        let client = self.takeover.take().filter(|_| self.exchange.head.upgrade && is_websocket);
         let Some(client) = client else {
             return self.refused(
                 Error::new(ErrorKind::Protocol).with_detail("the upstream switched protocols without being asked"),
@@ -154,9 +155,10 @@ impl Leave {
         let worker = Arc::clone(&self.edge.0.worker);
         let held = worker.hold();
         tokio::spawn(async move {
-            if let (Ok(client), Ok(upstream)) = (client.await, upstream.await) {
+            if let (Some(client), Ok(upstream)) = (client.taken().await, upstream.await)
+                && let Some(upstream) = upstream::pool::taken(upstream)
+            {
                 let open = worker.stats().tunnel();
-                let (client, upstream) = (bridge::taken(client), bridge::taken(upstream));
                 let bridge = Bridge { client, upstream, exchange, open, owed, idle };
                 bridge.run(worker.drain()).await;
             }

@@ -6,18 +6,19 @@
 use bytes::Bytes;
 use exchange::headers::{self, Look, Seen, Stripped};
 use exchange::random::Random;
-use exchange::{Authority, Door, Error, ErrorKind, Head};
+use exchange::{Authority, Body, Door, Error, ErrorKind, Head};
 use http::header::Entry;
 use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Uri, Version, header};
-use hyper::body::{Body as _, Incoming};
+use http_body::Body as _;
 use parking_lot::Mutex;
 use policy::Tick;
 
 use super::extended::Handshake;
 use super::hops;
 use crate::listener::conn;
+use crate::listener::h2::Fragment;
 use crate::snapshot::End;
 use crate::stack::Site;
 
@@ -69,7 +70,7 @@ impl Known {
 }
 
 /// Reads and rewrites the head in place.
-pub(super) fn of(parts: &mut Parts, body: &Incoming, from: &From<'_>, id: u64, now: Tick) -> Normal {
+pub(super) fn of(parts: &mut Parts, body: &Body, from: &From<'_>, id: u64, now: Tick) -> Normal {
     let (handshake, odd) = match Handshake::begin(parts, from.random) {
         Ok(handshake) => (handshake, None),
         Err(error) => (None, Some(error)),
@@ -112,7 +113,7 @@ type Said = (Option<Authority>, Option<Authority>, bool);
 /// Returns whether the client waits for a 100.
 fn read(
     parts: &mut Parts,
-    body: &Incoming,
+    body: &Body,
     said: Said,
     seen: Seen,
     from: &From<'_>,
@@ -124,7 +125,9 @@ fn read(
     target(parts, written, host, entry, site, head, named)?;
     let fits = form(parts, head)? && fits;
     // RFC 9110 section 9.3.6 gives it no meaning: taken off, the tunnel would begin somewhere else than the client thinks.
-    if head.door == Door::Connect && head.version != Version::HTTP_2 && !body.is_end_stream() {
+    // Over HTTP/2 a length would be h2's measure of what the tunnel may carry.
+    let framed = if head.version == Version::HTTP_2 { seen.content_length() } else { !body.is_end_stream() };
+    if head.door == Door::Connect && framed {
         return Err(bad("a CONNECT has no body"));
     }
     if seen.via() && headers::has_passed(&parts.headers, site.pseudonym()) {
@@ -277,6 +280,9 @@ fn form(parts: &Parts, head: &mut Head) -> Result<bool, Error> {
     if head.door == Door::Connect {
         return Ok(true);
     }
+    if parts.extensions.get::<Fragment>().is_some() {
+        return Err(bad("a target has no fragment"));
+    }
     match head.path.as_str().as_bytes() {
         [b'/'] if h1 && names_no_path(&parts.uri) => {
             // The `Uri` fills in a slash only where there is nothing at all.
@@ -322,7 +328,7 @@ fn framing(parts: &mut Parts) -> Result<(), Error> {
 
 /// RFC 9110 section 10.1.1: `100-continue` is the only expectation there is. From HTTP/1.0 it is ignored, and without a
 /// body there is nothing to wait for.
-fn expectation(parts: &mut Parts, body: &Incoming) -> Result<bool, Error> {
+fn expectation(parts: &mut Parts, body: &Body) -> Result<bool, Error> {
     let Entry::Occupied(said) = parts.headers.entry(header::EXPECT) else { return Ok(false) };
     if parts.version != Version::HTTP_10 && !said.iter().all(|value| value.as_bytes().eq_ignore_ascii_case(CONTINUE)) {
         return Err(
@@ -353,7 +359,7 @@ fn crumbs(parts: &mut Parts) {
 
 /// Only `websocket` is relayed, only as a request without a body; any other offer is dropped, as RFC 9110
 /// section 7.8 allows.
-fn upgrade(parts: &mut Parts, body: &Incoming, said: Stripped, head: &mut Head) -> Result<(), Error> {
+fn upgrade(parts: &mut Parts, body: &Body, said: Stripped, head: &mut Head) -> Result<(), Error> {
     if !said.websocket || head.version != Version::HTTP_11 {
         return Ok(());
     }

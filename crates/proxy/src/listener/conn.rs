@@ -7,18 +7,18 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use exchange::{Authority, Client, Io};
-use hyper::server::conn::{http1, http2};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
 use telemetry::metrics::{Proto, Rejection, Side};
 use tokio::io::AsyncReadExt;
 use tokio::time::Sleep;
 
 use super::drain::{Drain, Mode};
 use super::farewell::say;
+use super::h2::Served;
 use super::io::Timed;
 use super::pulse::{Order, Phase, Pulse};
 use super::sniff::{self, Spoken};
-use super::streams::Streams;
 use crate::edge::Edge;
 use crate::worker::{Limits, Worker};
 
@@ -27,16 +27,6 @@ const HYPER_HEADERS: usize = 100;
 /// For each direction of an HTTP/1 connection, unless a head may be larger. hyper's own 400 KiB make a stalled stream cost
 /// a MiB.
 const BUFFER: usize = 128 * 1024;
-/// RFC 9113 section 5.1.2, which wants no fewer: each may hold 40 KiB before its first byte, and a connection 5 MiB.
-const STREAMS: u32 = 100;
-/// RFC 9113 section 6.9.2: ours.
-const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 3 * 1024 * 1024;
-/// A frame that is written and one that waits; whatever is beyond them waits in the upstream's socket. With one alone a large
-/// body costs a tenth more.
-const SEND_BUFFER: usize = 32 * 1024;
-/// Streams reset by the peer before we took them, and by us for its errors.
-const RESETS: usize = 32;
 /// A draining HTTP/1 connection between two requests stays this long: what the client has just sent is served, with
 /// `Connection: close`, where closing at once would answer it with a reset. HTTP/2 has GOAWAY for that.
 pub(super) const QUIET: Duration = Duration::from_millis(100);
@@ -93,7 +83,8 @@ pub(super) async fn serve_agreed(io: Io, agreed: Option<Spoken>, entry: Entry, w
             refuse(io, &worker, Rejection::BadRequest, NOT_HTTP).await;
         }
         (Spoken::Http1, io) => http1(io, entry, worker).await,
-        (Spoken::Http2, io) => http2(io, entry, worker).await,
+        // Boxed: all connections would be as large as it is.
+        (Spoken::Http2, io) => Box::pin(http2(io, entry, worker)).await,
         (Spoken::BadHttp2, io) => refuse(io, &worker, Rejection::BadRequest, BAD_PREFACE).await,
         (Spoken::Tls, io) => refuse(io, &worker, Rejection::Tls, TLS_HERE).await,
         (Spoken::Unknown, io) => refuse(io, &worker, Rejection::BadRequest, NOT_HTTP).await,
@@ -104,7 +95,7 @@ pub(super) async fn serve_agreed(io: Io, agreed: Option<Spoken>, entry: Entry, w
 pub async fn serve_inside(spoken: Inside, io: Io, entry: Entry, worker: Arc<Worker>) {
     match spoken {
         Inside::Http1 => http1(io, entry, worker).await,
-        Inside::Http2 => http2(io, entry, worker).await,
+        Inside::Http2 => Box::pin(http2(io, entry, worker)).await,
     }
 }
 
@@ -131,7 +122,7 @@ async fn http1(io: Io, entry: Entry, worker: Arc<Worker>) {
         Watched::Ended(Err(error)) => {
             note(&worker, &error);
             if pulse.is_open_ended()
-                && let Some(io) = bare(connection)
+                && let Some(mut io) = bare(connection)
             {
                 // RFC 9112 section 8: closed in order, what was cut would look whole.
                 io.reset_on_close();
@@ -168,24 +159,12 @@ fn bare(connection: http1::UpgradeableConnection<TokioIo<Timed>, Edge>) -> Optio
 
 async fn http2(io: Io, entry: Entry, worker: Arc<Worker>) {
     let open = worker.stats().connection(Side::Client, Proto::H2);
-    let limits = worker.limits();
     let pulse = worker.pulses().start();
     let edge = Edge::new(Arc::clone(&worker), entry, Arc::clone(&pulse));
-    let connection = http2::Builder::new(edge.streams())
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(STREAMS)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buf_size(SEND_BUFFER)
-        .max_header_list_size(u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX))
-        .max_pending_accept_reset_streams(RESETS)
-        .max_local_error_reset_streams(RESETS)
-        .enable_connect_protocol()
-        // Bytes say nothing of a request here: a PING must not begin a head that never ends.
-        .serve_connection(TokioIo::new(io), edge);
-    let mut connection = Box::pin(connection);
+    // Bytes say nothing of a request here: a PING must not begin a head that never ends.
+    let mut connection = Served::new(io, edge, Arc::clone(&pulse), worker.limits().max_header_bytes);
     match watched(&mut connection, &pulse).await {
-        Watched::Ended(ended) => ended.unwrap_or_else(|error| note(&worker, &error)),
+        Watched::Ended(ended) => ended.unwrap_or_else(|error| note_frames(&worker, &error)),
         Watched::Overstayed => dismiss(&mut connection, &pulse).await,
         Watched::Stopped => {}
     }
@@ -205,9 +184,9 @@ async fn dismiss<C: Graceful>(connection: &mut C, pulse: &Pulse) {
 }
 
 /// How a connection came to its end.
-enum Watched {
+enum Watched<E> {
     /// By itself.
-    Ended(hyper::Result<()>),
+    Ended(Result<(), E>),
     /// It took too long.
     Overstayed,
     /// The process stops.
@@ -215,7 +194,7 @@ enum Watched {
 }
 
 /// Drives a connection until it ends or is told to.
-async fn watched<C: Graceful>(connection: &mut C, pulse: &Pulse) -> Watched {
+async fn watched<C: Graceful>(connection: &mut C, pulse: &Pulse) -> Watched<C::Error> {
     let mut known = Order::None;
     let mut quiet: Option<Pin<Box<Sleep>>> = None;
     poll_fn(|cx| {
@@ -248,18 +227,22 @@ async fn watched<C: Graceful>(connection: &mut C, pulse: &Pulse) -> Watched {
     .await
 }
 
-/// A server connection of hyper's, of either version.
+/// A server connection, of either version.
 trait Graceful {
+    type Error;
+
     /// Between the order to drain and the end of a connection on which nothing runs.
     const QUIET: Duration;
 
-    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>>;
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>>;
 
     /// Ends after what runs.
     fn finish(&mut self);
 }
 
 impl Graceful for http1::UpgradeableConnection<TokioIo<Timed>, Edge> {
+    type Error = hyper::Error;
+
     const QUIET: Duration = QUIET;
 
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
@@ -271,15 +254,17 @@ impl Graceful for http1::UpgradeableConnection<TokioIo<Timed>, Edge> {
     }
 }
 
-impl Graceful for Pin<Box<http2::Connection<TokioIo<Io>, Edge, Streams>>> {
+impl Graceful for Served {
+    type Error = h2::Error;
+
     const QUIET: Duration = Duration::ZERO;
 
-    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
-        self.as_mut().poll(cx)
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+        self.poll_end(cx)
     }
 
     fn finish(&mut self) {
-        self.as_mut().graceful_shutdown();
+        self.finish();
     }
 }
 
@@ -310,6 +295,14 @@ fn note(worker: &Worker, error: &hyper::Error) {
     };
     worker.stats().connection_rejected(reason);
     tracing::debug!(?reason, %error, "client connection");
+}
+
+/// h2 ended the connection for what came on it.
+fn note_frames(worker: &Worker, error: &h2::Error) {
+    if error.is_go_away() && error.is_library() {
+        worker.stats().connection_rejected(Rejection::BadRequest);
+        tracing::debug!(%error, "client connection");
+    }
 }
 
 async fn refuse(io: Io, worker: &Worker, reason: Rejection, answer: &'static [u8]) {

@@ -143,7 +143,6 @@ impl AsyncWrite for Timed {
 mod tests {
     use std::sync::Weak;
 
-    use exchange::exchange::Connection;
     use exchange::{Authority, Client, Door, Exchange, Head, Interim};
     use http::uri::PathAndQuery;
     use http::{HeaderMap, Method, Version};
@@ -281,9 +280,9 @@ mod tests {
         let head = Bytes::from(vec![b'x'; 8 * 1024]);
         let exchange = exchange(&pulse, Version::HTTP_11);
         for _ in 0..5 {
-            pulse.interim(head.clone(), Arc::downgrade(&exchange));
+            pulse.queue(head.clone(), Arc::downgrade(&exchange));
         }
-        pulse.interim(head, Weak::new());
+        pulse.queue(head, Weak::new());
 
         io.flush().await.expect("flushed");
 

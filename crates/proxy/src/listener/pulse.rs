@@ -14,8 +14,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use exchange::Exchange;
 use exchange::exchange::Connection;
+use exchange::{Exchange, Interim};
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use policy::Tick;
@@ -240,7 +240,19 @@ impl Connection for Pulse {
         }
     }
 
-    fn interim(&self, head: Bytes, exchange: Weak<Exchange>) {
+    /// hyper says it, once the body is read.
+    fn wanted(&self) {}
+
+    fn interim(&self, interim: Interim, exchange: Weak<Exchange>) {
+        if let Some(head) = interim.head() {
+            self.queue(head, exchange);
+        }
+    }
+}
+
+impl Pulse {
+    /// A head that waits to be written.
+    pub(super) fn queue(&self, head: Bytes, exchange: Weak<Exchange>) {
         let mut interims = self.interims.lock();
         let waiting: usize = interims.iter().map(|(head, _)| head.len()).sum();
         if waiting + head.len() > MAX_INTERIMS {

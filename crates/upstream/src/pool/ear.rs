@@ -76,6 +76,11 @@ impl Heard {
         Self { io, ear, kept: Vec::new(), count: 0 }
     }
 
+    /// The connection alone.
+    pub(super) fn into_inner(self) -> Io {
+        self.io
+    }
+
     /// Looks at what was just read.
     #[cold]
     fn hear(&mut self, read: &[u8]) -> io::Result<()> {

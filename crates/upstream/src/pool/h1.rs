@@ -8,6 +8,7 @@ use std::sync::Arc;
 use exchange::hush::Drowsy;
 use exchange::{Body, Error, ErrorKind, Io};
 use hyper::client::conn::http1::{Builder, SendRequest};
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use policy::Tick;
@@ -95,6 +96,12 @@ pub(super) fn give_back(pool: &Pool, connection: Connection, now: Tick) {
     if let Some(place) = IdlePlace::take(&pool.context.idle, pool.limits.max_idle_process) {
         pool.h1.put(connection, &pool.limits, place, now);
     }
+}
+
+/// What an upstream switched protocols on: its connection, without hyper.
+pub fn taken(upgraded: Upgraded) -> Option<Io> {
+    let parts = upgraded.downcast::<TokioIo<Heard>>().ok()?;
+    Some(parts.io.into_inner().into_inner().rewound(parts.read_buf))
 }
 
 pub(super) async fn handshake(pool: &Arc<Pool>, io: Io, place: Place, now: Tick) -> Result<Lease, Error> {

@@ -55,11 +55,7 @@ impl Lease {
     pub(crate) fn listen(&self, exchange: &Arc<Exchange>) {
         match &self.connection {
             Connection::H1(connection) => connection.ear.listen(exchange),
-            Connection::H2(_) => {
-                if let Some(hold) = exchange.hold() {
-                    hold.release();
-                }
-            }
+            Connection::H2(_) => exchange.want(),
         }
     }
 
