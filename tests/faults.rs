@@ -139,4 +139,11 @@ fn explain_says_loudly_that_it_is_on() {
 
     let expected = "FAULTS ARE INJECTED ON PURPOSE: 5% wait 1s, 100% get 503";
     assert!(explained.contains(expected), "{explained}");
+
+    let yaml = "default: { action: pass, fault: { reset: 2% } }\n";
+    let model = config::parse(yaml, "test.yaml", config::Format::Yaml).expect("a model").model;
+    for url in ["http://any.test/", "https://any.test/"] {
+        let explained = proxy::explain(&model, "GET", url, &[]).expect("explained").to_string();
+        assert!(explained.contains("FAULTS ARE INJECTED ON PURPOSE: 2% are reset"), "{explained}");
+    }
 }

@@ -81,7 +81,6 @@ pub fn explain(model: &Model, method: &str, url: &str, headers: &[(String, Strin
         }
     };
     let mut explanation = of_plan(plan, request, "http (absolute-form)");
-    explanation.notes.extend(plan.policy.fault.as_ref().map(detours::fault));
     match origin.as_ref().and_then(|_| action(site, plan)) {
         Some(model::Action::Upstream(name)) => {
             let upstream = site.snapshot().model.upstreams.iter().find(|upstream| upstream.name == *name);
@@ -171,7 +170,7 @@ fn of_plan(plan: &Plan, request: String, door: &'static str) -> Explanation {
         door,
         route: Some(plan.name.to_string()),
         origin: None,
-        notes: Vec::new(),
+        notes: policy.fault.iter().map(detours::fault).collect(),
         layers: Vec::new(),
         targets,
         timeouts: timeouts(policy),
