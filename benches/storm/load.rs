@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Outcome {
     /// In order of their times, from 0.
     pub number: usize,
-    /// From the time it was due to when it was sent: what a busy machine adds by itself, and more after it.
+    /// From the time it was due to when it was sent: what a busy machine adds before anybody was asked.
     pub late: Duration,
     /// From the time it was due to the end of the answer.
     pub took: Duration,

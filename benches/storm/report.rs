@@ -56,6 +56,8 @@ impl Seen {
     fn method(&self, own: impl Fn(usize) -> bool) -> Value {
         let outcomes: Vec<_> = self.outcomes.iter().filter(|outcome| own(outcome.number)).collect();
         let micros = |outcome: &&Outcome| outcome.took.as_micros() as u64;
+        // How fast somebody else refuses does not begin before he was asked.
+        let waited = |outcome: &&Outcome| (outcome.took - outcome.late).as_micros() as u64;
         let mut answers: BTreeMap<String, u32> = BTreeMap::new();
         for outcome in &outcomes {
             let by = if outcome.forwarded { "" } else { " own" };
@@ -72,7 +74,7 @@ impl Seen {
             "good": outcomes.iter().filter(|outcome| outcome.is_good()).count(),
             "micros": outcomes.iter().map(micros).collect::<Vec<_>>(),
             "answers": answers,
-            "refused_micros": outcomes.iter().filter(refused).map(micros).collect::<Vec<_>>(),
+            "refused_micros": outcomes.iter().filter(refused).map(waited).collect::<Vec<_>>(),
             "repeated": read.values().filter(|times| **times > 1).count(),
         })
     }
