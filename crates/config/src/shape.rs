@@ -136,9 +136,16 @@ fn wrong_table(node: Node, table: &'static Table, report: &mut Report) -> Node {
 
 fn wrong_type(node: Node, kind: &Kind, report: &mut Report) -> Node {
     mask_suspects("", &node, report);
-    let help = match &node.value {
-        Value::Scalar(Scalar { ty: Type::Null, .. }) => "write a value, or remove the key",
-        _ => "",
+    let help = match (&node.value, kind) {
+        (Value::Scalar(Scalar { ty: Type::Null, .. }), _) => "write a value, or remove the key".to_owned(),
+        // `upstreams: {orders: ..}`: the name is a key of the item like the others.
+        (Value::Map(entries), Kind::List(Kind::Table(table))) => match entries.first() {
+            Some(first) if table.field("name").is_some() && table.field(&first.key).is_none() => {
+                format!("write each as an item of its own: `- name: {}`, and what belongs to it below", first.key)
+            }
+            _ => "begin each item with `- `".to_owned(),
+        },
+        _ => String::new(),
     };
     report.error("wrong-type", node.at, format!("expected {}, found {}", kind.expect(), node.what()), help);
     Node { at: node.at, value: Value::Bad }

@@ -255,6 +255,18 @@ fn no_text_of_a_secret_is_ever_shown() {
 }
 
 #[test]
+fn a_table_where_a_list_belongs_is_told_how_to_begin_an_item() {
+    for (text, help) in [
+        ("upstreams:\n  orders: [http://10.0.0.1]\n", "`- name: orders`"),
+        ("routes:\n  match: a.com\n  to: https://a.com\n", "begin each item with `- `"),
+    ] {
+        let found = found(text);
+        assert_eq!(ids(&found), ["wrong-type"], "{found:?}");
+        assert!(found[0].help.as_deref().unwrap().contains(help), "{found:?}");
+    }
+}
+
+#[test]
 fn a_lone_carriage_return_moves_no_mask_to_another_line() {
     let found = found(&format!("# a\r# b\n{ROUTE}retyr: 3\n    auth: {{ bearer: hunter2 }}\n"));
 
