@@ -109,6 +109,8 @@ async fn a_failure_of_ours_is_a_grpc_status_for_a_grpc_client() {
     let gone = Port::refused();
     let garbage = Upstream::raw(|_, mut wire| async move {
         let _ = wire.send("HTTP/1.1 200 OK\r\n\r\n").await;
+        // Closed with bytes unread it would be a reset, which may come first.
+        wire.closed().await;
     })
     .await;
     let proxy = Proxy::start(&format!(

@@ -26,8 +26,8 @@ fn assert_told(url: &str, told: &[&str]) {
 
 #[test]
 fn every_policy_of_a_route_is_told() {
-    let layers = "observe > deadline > browser > rate_limit > concurrency > compress > decompress > retry > target > \
-                  pacing > headers > credentials > upstream";
+    let layers = "observe > deadline > browser > rate_limit > fallback > fault > concurrency > mirror > compress > \
+                  decompress > retry > hedge > target > pacing > headers > credentials > upstream";
     assert_told(
         "http://api.example.com/v1/?lang=en",
         &[
@@ -35,13 +35,21 @@ fn every_policy_of_a_route_is_told() {
             "https://eu.api.example.com:443/base (weight 9)",
             "https://us.api.example.com:443/base (weight 1)",
             "connect 3s, attempt 15s, total 30s, idle 300s",
-            "3 attempts; on 429 502 503 504 and failures to connect; backoff up to 25ms, 250ms at most; budget 20% + 10/s",
+            "FAULTS ARE INJECTED ON PURPOSE: 5% wait 200ms, 1% are reset, 1% get 503, of requests with x-chaos",
+            "the client's own by x-request-timeout; what is left goes on as x-request-timeout",
+            "3 attempts (or as x-retry-attempts says); on 429 502 503 504 x-should-retry and failures to connect",
+            "backoff up to 25ms, 250ms at most; budget 20% + 10/s",
+            "once more at another endpoint after the time that 95% of the answers took lately; 5% of requests at most",
             "opens at 5 failures in a row, or 50% failing or 50% slower than 2s of at least 20 calls in 10s",
             "for 5s, up to 60s; 3 good probes close it",
             "as many in flight as it bears, at most 200, 100 more wait up to 1s",
             "100 in 1s for each client, 100 at once",
             "waits for limits that the upstream announces",
-            "bearer",
+            "bearer from file /run/secrets/api_token",
+            "on breaker_open connect_refused 500-599: https://replica.example.com:443, bearer from file /run/secrets/replica",
+            "on reset closed_early 502-504: for a GET the last good answer, up to 600s after it was fresh",
+            "on deadline: answered here: 200",
+            "10% of the requests copied to https://shadow.example.com:443, bearer from file /run/secrets/shadow",
         ],
     );
 }
