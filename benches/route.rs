@@ -27,7 +27,7 @@ fn head(host: &str) -> Head {
         id: 0,
         started: clock::now(),
         door: Door::Forward,
-        client: Client { addr: None, local: true },
+        client: Client { addr: None, local: true, peer: None },
         version: Version::HTTP_11,
         method: Method::GET,
         tls: false,

@@ -47,7 +47,7 @@ impl Scene {
         let door = Arc::downgrade(&scene);
         tokio::spawn(async move {
             while let (Ok((tcp, from)), Some(scene)) = (listener.accept().await, door.upgrade()) {
-                scene.solo.hand(Io::from(tcp), From { addr: Some(from), local: true }).await;
+                scene.solo.hand(Io::from(tcp), From { addr: Some(from), local: true, peer: None }).await;
             }
         });
         scene

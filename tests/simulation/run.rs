@@ -213,7 +213,7 @@ async fn proxy(
     let (listener, door) = (TcpListener::bind(("0.0.0.0", 4780)).await?, Rc::clone(&solo));
     tokio::task::spawn_local(async move {
         while let Ok((stream, from)) = listener.accept().await {
-            door.hand(Io::other(stream), Client { addr: Some(from), local: true }).await;
+            door.hand(Io::other(stream), Client { addr: Some(from), local: true, peer: None }).await;
         }
     });
 

@@ -17,6 +17,7 @@ use smallvec::SmallVec;
 
 use crate::body::Hold;
 use crate::detour::Detour;
+use crate::identity::{Peer, Principal};
 use crate::race::Race;
 use crate::{Authority, Body, ErrorKind, Interim};
 
@@ -43,12 +44,14 @@ impl Door {
 }
 
 /// Who is at the other end of the client side.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Client {
     /// Absent for unix sockets.
     pub addr: Option<SocketAddr>,
     /// On this machine: may see details and reach private addresses.
     pub local: bool,
+    /// What its connection proves of it, if anything.
+    pub peer: Option<Arc<Peer>>,
 }
 
 /// The client connection an exchange runs on.
@@ -163,6 +166,7 @@ pub struct Exchange {
     attempts: Mutex<SmallVec<[Attempt; 1]>>,
     held: OnceLock<Box<dyn Any + Send + Sync>>,
     race: OnceLock<Box<Race>>,
+    principal: OnceLock<Arc<Principal>>,
 }
 
 impl Exchange {
@@ -193,7 +197,18 @@ impl Exchange {
             attempts: Mutex::new(SmallVec::new()),
             held: OnceLock::new(),
             race: OnceLock::new(),
+            principal: OnceLock::new(),
         }
+    }
+
+    /// Notes whom the request showed itself to be; the first one stays.
+    pub fn set_principal(&self, principal: Arc<Principal>) {
+        let _ = self.principal.set(principal);
+    }
+
+    /// Whom the request showed itself to be: by itself or, inside a tunnel, by its CONNECT.
+    pub fn principal(&self) -> Option<&Arc<Principal>> {
+        self.principal.get().or_else(|| self.head.client.peer.as_ref()?.principal.as_ref())
     }
 
     /// It may be tried twice at once from here on.

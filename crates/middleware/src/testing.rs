@@ -16,7 +16,7 @@ pub(crate) fn head(method: &Method, uri: &str) -> Head {
         id: 7,
         started: clock::now(),
         door: Door::Forward,
-        client: Client { addr: None, local: true },
+        client: Client { addr: None, local: true, peer: None },
         version: http::Version::HTTP_11,
         method: method.clone(),
         tls: false,

@@ -362,7 +362,7 @@ fn head(method: &str, url: &str) -> Result<Head, String> {
         id: 0,
         started: exchange::clock::now(),
         door: Door::Forward,
-        client: Client { addr: None, local: true },
+        client: Client { addr: None, local: true, peer: None },
         version: Version::HTTP_11,
         method,
         tls,

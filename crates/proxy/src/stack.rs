@@ -269,7 +269,7 @@ mod tests {
             id: 1,
             started: clock::now(),
             door: Door::Forward,
-            client: Client { addr: None, local: true },
+            client: Client { addr: None, local: true, peer: None },
             version: Version::HTTP_11,
             method: Method::GET,
             tls: false,

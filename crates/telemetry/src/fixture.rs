@@ -22,7 +22,7 @@ pub(crate) fn head(method: Method, path: &'static str) -> Head {
         id: 0x00ab_cdef_0123_4567,
         started: START,
         door: Door::Forward,
-        client: Client { addr: Some(([10, 0, 0, 9], 4711).into()), local: false },
+        client: Client { addr: Some(([10, 0, 0, 9], 4711).into()), local: false, peer: None },
         version: Version::HTTP_11,
         method,
         tls: true,

@@ -49,7 +49,7 @@ impl Inside {
         let loaded = config::parse(&text, "inside.yaml", Format::Yaml).unwrap_or_else(|wrong| panic!("{wrong:?}"));
         let offline = Offline::over(&loaded.model, Arc::new(Memory)).unwrap_or_else(|error| panic!("{error}"));
         let (client, proxy) = duplex(BUFFER);
-        let entry = Entry { client: Client { addr: None, local: true }, tunnel: None, tls: false };
+        let entry = Entry { client: Client { addr: None, local: true, peer: None }, tunnel: None, tls: false };
         offline.runtime().spawn(conn::serve(Io::other(proxy), entry, Arc::clone(offline.worker())));
         Self { client, offline, _dir: dir }
     }

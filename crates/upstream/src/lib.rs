@@ -4,6 +4,7 @@
 mod attempt;
 pub mod connect;
 pub mod endpoint;
+pub mod fetch;
 pub mod health;
 pub mod net;
 pub mod pool;

@@ -66,7 +66,11 @@ fn open(leave: Leave, site: Arc<Site>, client: Takeover, dialed: Option<Response
     let dialed = owing.extensions_mut().remove::<Tunnel>();
     watch.attach(&mut owing);
     let inside = Inside {
-        entry: Entry { client: exchange.head.client, tunnel: Some(exchange.head.authority.clone()), tls: false },
+        entry: Entry {
+            client: exchange.head.client.clone(),
+            tunnel: Some(exchange.head.authority.clone()),
+            tls: false,
+        },
         worker: Arc::clone(&edge.0.worker),
         exchange,
         owed: owing.into_body(),

@@ -80,7 +80,7 @@ pub(super) fn of(parts: &mut Parts, body: &Body, from: &From<'_>, id: u64, now: 
         started: now,
         // What follows a CONNECT that is refused for its very target is no request either.
         door: if parts.method == Method::CONNECT { Door::Connect } else { Door::Reverse },
-        client: from.entry.client,
+        client: from.entry.client.clone(),
         version: parts.version,
         method: parts.method.clone(),
         tls: false,

@@ -207,7 +207,7 @@ impl Door {
         loop {
             match listener.accept().await.and_then(|(unix, _)| unix.into_std()) {
                 Ok(unix) => {
-                    self.hand_over(Socket::Unix(unix), Client { addr: None, local: true }).await;
+                    self.hand_over(Socket::Unix(unix), Client { addr: None, local: true, peer: None }).await;
                 }
                 Err(error) => back_off(&error).await,
             }
@@ -224,7 +224,7 @@ impl Door {
         }
         // Without it small answers wait for the client's delayed acknowledgement.
         if tcp.set_nodelay(true).is_ok() {
-            let client = Client { addr: Some(SocketAddr::new(ip, from.port())), local: ip.is_loopback() };
+            let client = Client { addr: Some(SocketAddr::new(ip, from.port())), local: ip.is_loopback(), peer: None };
             self.hand_over(Socket::Tcp(tcp), client).await;
         }
     }
@@ -285,7 +285,7 @@ mod tests {
 
     async fn arrive(door: &Door) -> std::os::unix::net::UnixStream {
         let (client, socket) = std::os::unix::net::UnixStream::pair().expect("a pair");
-        door.hand_over(Socket::Unix(socket), Client { addr: None, local: true }).await;
+        door.hand_over(Socket::Unix(socket), Client { addr: None, local: true, peer: None }).await;
         client
     }
 

@@ -166,7 +166,7 @@ mod tests {
             id: 1,
             started: Tick::ZERO,
             door: Door::Forward,
-            client: Client { addr: None, local: true },
+            client: Client { addr: None, local: true, peer: None },
             version,
             method: Method::GET,
             tls: false,

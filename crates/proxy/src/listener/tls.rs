@@ -44,7 +44,7 @@ pub async fn serve(io: Io, front: Arc<Front>, entry: Entry, worker: Arc<Worker>)
         // Nothing was asked yet, so nothing is in flight.
         () = async { drain.reached(Mode::Draining).await; tokio::time::sleep(conn::QUIET).await } => return,
     };
-    let client = entry.client;
+    let client = entry.client.addr;
     match shaken {
         Err(_) => worker.stats().connection_rejected(Rejection::TlsTimeout),
         Ok(Err(Failed::Gone)) => {}
@@ -55,7 +55,7 @@ pub async fn serve(io: Io, front: Arc<Front>, entry: Entry, worker: Arc<Worker>)
         Ok(Err(Failed::Handshake(error, io))) => {
             let reason = reason(&error);
             worker.stats().connection_rejected(reason);
-            tracing::debug!(reason = reason.label(), client = ?client.addr, %error, "TLS handshake");
+            tracing::debug!(reason = reason.label(), client = ?client, %error, "TLS handshake");
             // rustls has written its alert.
             say(io, b"").await;
         }

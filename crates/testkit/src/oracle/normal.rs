@@ -328,7 +328,7 @@ impl House {
     fn run(&self, input: &[u8]) -> Vec<Vec<u8>> {
         self.seen.lock().expect("one thread").clear();
         let (client, proxy) = duplex(BUFFER);
-        let entry = Entry { client: Client { addr: None, local: true }, tunnel: None, tls: false };
+        let entry = Entry { client: Client { addr: None, local: true, peer: None }, tunnel: None, tls: false };
         self.offline.runtime().block_on(async {
             let serving = tokio::spawn(conn::serve(Io::other(proxy), entry, Arc::clone(self.offline.worker())));
             talk(client, input, || serving.is_finished(), &self.seen).await;

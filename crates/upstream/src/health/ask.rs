@@ -3,16 +3,15 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use exchange::{Body, Io};
+use exchange::Body;
 use http::{HeaderMap, Method, Request, Response, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo};
 
 use super::Question;
 use crate::connect::{Alpn, Connector, Flavour};
 use crate::endpoint::{Key, Protocol};
+use crate::fetch::{send, shown};
 
 /// Of a gRPC answer that is read; `HealthCheckResponse` has two bytes.
 const MAX_ANSWER: usize = 1024;
@@ -63,21 +62,6 @@ fn request(method: Method, key: &Key, path: &str, host: Option<&str>, h2: bool) 
     }
 }
 
-/// Sends on a connection that ends with the answer.
-async fn send(io: Io, h2: bool, request: Request<Body>) -> Result<Response<Incoming>, String> {
-    let io = TokioIo::new(io);
-    if h2 {
-        let (mut sender, connection) = http2::Builder::new(TokioExecutor::new()).handshake(io).await.map_err(shown)?;
-        // Its error reaches the request, and without a sender it ends.
-        tokio::spawn(async move { drop(connection.await) });
-        sender.send_request(request).await.map_err(shown)
-    } else {
-        let (mut sender, connection) = http1::handshake(io).await.map_err(shown)?;
-        tokio::spawn(async move { drop(connection.await) });
-        sender.send_request(request).await.map_err(shown)
-    }
-}
-
 /// `HealthCheckRequest`, framed: one string in field 1, left out if it is empty.
 fn message(service: &str) -> Bytes {
     let mut message = Vec::new();
@@ -122,10 +106,6 @@ fn failed(fields: &HeaderMap) -> Result<(), String> {
         Some(status) if status != "0" => Err(format!("grpc-status {}", status.to_str().unwrap_or("?"))),
         _ => Ok(()),
     }
-}
-
-fn shown(error: impl std::fmt::Display) -> String {
-    error.to_string()
 }
 
 #[cfg(test)]
