@@ -64,7 +64,7 @@ form!(GRPC, grpc, true, "a gRPC status such as `unavailable`");
 form!(HEADER, header_name, false, "a header name");
 form!(EDITED, edited_header, false, "a header name");
 form!(HEADER_VALUE, header_value, true, "a header value");
-form!(ORIGIN, origin, false, "an origin such as `https://app.example.com`");
+form!(ORIGIN, origin, false, "an origin such as `https://app.example.com`, or `*`");
 form!(LOCATION, location, false, "a URL or a path that begins with `/`");
 form!(NEW_HOST, rewritten_host, false, "a host such as `api.example.com`");
 form!(FILE, file, false, "the path of a file");
@@ -281,7 +281,12 @@ static POLICY: [Field; 14] = [
     field("limit", Kind::Table(&LIMIT), Is("{}"), "How much is sent at once."),
     field("balance", Kind::Table(&BALANCE), Is("{}"), "How one of several targets is picked."),
     field("auth", Kind::Table(&AUTH), Means("none"), "The credential that is sent to the upstream."),
-    field("browser_origins", OneOrMany(&ORIGIN_KIND), Is("[]"), "Web pages that may use a route with `auth`."),
+    field(
+        "browser_origins",
+        OneOrMany(&ORIGIN_KIND),
+        Is("[]"),
+        "Web pages that may use a route with `auth`; `*`: all of them, and programs that call themselves a browser.",
+    ),
     field("headers", Kind::Table(&HEADERS), Is("{}"), "Header changes, both ways."),
     field("fault", Kind::Table(&FAULT), Means("off"), "Breaks a share of the requests on purpose."),
     field("compress", Kind::Table(&COMPRESS), Means("off"), "Compresses responses for clients that accept it."),

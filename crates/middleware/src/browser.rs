@@ -1,24 +1,33 @@
 //! Keeps web pages away from routes that add credentials.
 //!
-//! Any page in any browser on this machine can send requests to a port on localhost. A browser says so itself:
-//! by `Origin`, or by `Sec-Fetch-Site` where it sends no `Origin` (images, navigations). Only the doors that a
-//! page can reach are guarded: absolute-form and CONNECT are sent to a proxy one has chosen to use.
+//! Any page in any browser on this machine can send requests to a port on localhost and, where the browser was told to
+//! use this proxy, to any host. A browser says so itself: by `Origin`, or by `Sec-Fetch-Site` where it sends no `Origin`
+//! (images, navigations). To a plain-http name it says neither of such a request; then all that is left of it is the
+//! `User-Agent`, which a page cannot change without being asked about by an `Origin`. A program that calls itself a browser
+//! is refused with it: whoever wants that lists `*`.
 //!
-//! Cost: two header lookups on guarded doors, nothing on the others.
+//! A page may use its own host through a proxy, as it would without one. A door that is reached by address is no such
+//! host: its name may have been bound to this address by whoever made the page.
+//!
+//! Cost: three header lookups.
 
 use std::sync::Arc;
 
-use exchange::{ArcService, Body, Door, Error, ErrorKind, Exchange, ResponseFuture};
-use http::header::{HeaderMap, HeaderName, ORIGIN};
+use exchange::{ArcService, Authority, Body, Door, Error, ErrorKind, Exchange, Head, ResponseFuture};
+use http::header::{HeaderMap, HeaderName, ORIGIN, USER_AGENT};
 use http::{HeaderValue, Request};
 use tower::Layer;
 
+/// Every page, and every program that looks like a browser.
+const ANY: &str = "*";
+/// How the `User-Agent` of every browser begins.
+const BROWSER: &[u8] = b"Mozilla/";
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Who may.
 #[derive(Clone, Debug, Default)]
 pub struct Params {
-    /// Lower-case origins, `https://app.example.com`.
+    /// Lower-case origins, `https://app.example.com`, or `*`.
     pub origins: Vec<String>,
     /// The route answers for every host: a page could call it under its own name, bound to our address.
     pub any_host: bool,
@@ -49,25 +58,48 @@ impl Browser {
                 "a route with auth and without a host in its match answers only for localhost and addresses here";
             return ResponseFuture::refuse(Error::new(ErrorKind::Forbidden).with_detail(detail));
         }
-        let guarded = matches!(head.door, Door::Reverse | Door::Prefix);
-        if guarded && !self.admits(request.headers()) {
-            let error = Error::new(ErrorKind::Forbidden);
-            return ResponseFuture::refuse(error.with_detail("a web page of an origin that is not in browser_origins"));
+        if let Err(why) = self.admits(head, request.headers()) {
+            return ResponseFuture::refuse(Error::new(ErrorKind::Forbidden).with_detail(why));
         }
         self.inner.call(request)
     }
 
-    fn admits(&self, headers: &HeaderMap) -> bool {
+    fn admits(&self, head: &Head, headers: &HeaderMap) -> Result<(), &'static str> {
+        if self.origins.iter().any(|listed| listed == ANY) {
+            return Ok(());
+        }
         let mut origins = headers.get_all(ORIGIN).iter().peekable();
         if origins.peek().is_some() {
-            return origins.all(|origin| self.lists(origin));
+            let may = origins.all(|origin| self.lists(origin) || (head.door.is_proxy() && is_target(head, origin)));
+            return if may { Ok(()) } else { Err("a web page of an origin that is not in `browser_origins`") };
         }
-        headers.get_all(SEC_FETCH_SITE).iter().all(|site| site == "none" || site == "same-origin")
+        let mut sites = headers.get_all(SEC_FETCH_SITE).iter().peekable();
+        if sites.peek().is_some() {
+            let may = sites.all(|site| site == "none" || site == "same-origin");
+            return if may { Ok(()) } else { Err("a web page of another site, and it does not say of which") };
+        }
+        if headers.get_all(USER_AGENT).iter().any(|agent| agent.as_bytes().starts_with(BROWSER)) {
+            return Err("a browser that does not say which page asks; a program needs another User-Agent, or \
+                        `browser_origins: \"*\"` in the route");
+        }
+        Ok(())
     }
 
     fn lists(&self, origin: &HeaderValue) -> bool {
         self.origins.iter().any(|listed| listed.as_bytes().eq_ignore_ascii_case(origin.as_bytes()))
     }
+}
+
+/// The page is of the very host that is asked for.
+fn is_target(head: &Head, origin: &HeaderValue) -> bool {
+    let Some((scheme, authority)) = origin.to_str().ok().and_then(|origin| origin.split_once("://")) else {
+        return false;
+    };
+    let port = if head.tls { 443 } else { 80 };
+    scheme == (if head.tls { "https" } else { "http" })
+        && Authority::parse(authority).is_ok_and(|from| {
+            from.host() == head.authority.host() && from.port_or(port) == head.authority.port_or(port)
+        })
 }
 
 exchange::by_reference!(Browser);
@@ -103,16 +135,48 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_page_is_refused_on_the_doors_it_can_reach() {
-        for door in [Door::Reverse, Door::Prefix] {
+    async fn a_page_is_refused_at_every_door() {
+        for door in [Door::Reverse, Door::Prefix, Door::Forward, Door::Tunnel] {
             assert!(!admitted(door, &[("origin", "https://evil.test")]).await);
             assert!(!admitted(door, &[("origin", "null")]).await);
             assert!(!admitted(door, &[("sec-fetch-site", "cross-site")]).await);
             assert!(!admitted(door, &[("sec-fetch-site", "same-site")]).await);
+            assert!(!admitted(door, &[("sec-fetch-site", "")]).await);
         }
-        for door in [Door::Forward, Door::Connect, Door::Tunnel] {
-            assert!(admitted(door, &[("origin", "https://evil.test")]).await);
+    }
+
+    #[tokio::test]
+    async fn a_browser_that_does_not_say_where_from_is_refused_and_a_program_is_not() {
+        for door in [Door::Reverse, Door::Prefix, Door::Forward, Door::Tunnel] {
+            assert!(!admitted(door, &[("user-agent", "Mozilla/5.0 (X11; Linux x86_64)")]).await);
+            assert!(admitted(door, &[("user-agent", "curl/7.88.1")]).await);
+            assert!(admitted(door, &[("user-agent", "node"), ("sec-fetch-mode", "cors")]).await);
         }
+    }
+
+    #[tokio::test]
+    async fn a_page_uses_its_own_host_through_a_proxy_only() {
+        // The target is http://api.test/.
+        for door in [Door::Forward, Door::Tunnel] {
+            assert!(admitted(door, &[("origin", "http://api.test")]).await);
+            assert!(admitted(door, &[("origin", "http://api.test:80")]).await);
+            for other in
+                ["https://api.test", "http://api.test:8080", "http://x.api.test", "api.test", "http://api.test/"]
+            {
+                assert!(!admitted(door, &[("origin", other)]).await, "{other}");
+            }
+        }
+        assert!(!admitted(Door::Reverse, &[("origin", "http://api.test")]).await, "it may have been bound anew");
+    }
+
+    #[tokio::test]
+    async fn a_star_admits_every_page() {
+        let bottom = Bottom::default();
+        let service = bottom.under(layer(Params { origins: vec![ANY.to_owned()], any_host: false }));
+        let mut request = request_with(Method::GET, "http://api.test/", |head| head.door = Door::Prefix);
+        request.headers_mut().append("origin", HeaderValue::from_static("https://evil.test"));
+
+        assert!(service.call(request).await.is_ok());
     }
 
     #[tokio::test]
@@ -134,7 +198,7 @@ mod tests {
         let bottom = Bottom::default();
         let service = bottom.under(layer(Params { origins: Vec::new(), any_host: true }));
         let call = |host: &'static str, door| {
-            let authority = exchange::Authority::parse(host).expect("a host");
+            let authority = Authority::parse(host).expect("a host");
             let request = request_with(Method::GET, "http://api.test/", |head| {
                 head.door = door;
                 head.authority = authority;

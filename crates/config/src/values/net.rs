@@ -171,6 +171,9 @@ pub(crate) fn to(text: &str) -> Result<To, Flaw> {
 
 /// A web origin: scheme, host and perhaps a port, lower-case.
 pub(crate) fn origin(text: &str) -> Result<String, Flaw> {
+    if text == "*" {
+        return Ok(text.to_owned());
+    }
     let help = "write it as a browser sends it: `https://app.example.com`";
     let url = url(text).map_err(|f| Flaw { help: help.to_owned(), ..f })?;
     let (scheme, usual) = match url.scheme {
@@ -230,6 +233,7 @@ mod tests {
     fn origins_are_written_as_browsers_send_them() {
         assert_eq!(origin("HTTPS://App.example.com:443").as_deref(), Ok("https://app.example.com"));
         assert!(origin("https://app.example.com/").is_err());
-        assert!(origin("*").is_err());
+        assert_eq!(origin("*").as_deref(), Ok("*"));
+        assert!(origin("*.example.com").is_err());
     }
 }
