@@ -199,7 +199,7 @@ async fn a_web_page_may_not_borrow_a_credential() {
     let proxy = Proxy::start(&format!("{}{origins}{plain}", bearer(&upstream, &token.path())));
     let mut client = proxy.client().await;
     let own = format!("Host: {}", proxy.addr());
-    let doors = [("/x", "Host: api.test"), ("/r/api/x", own.as_str()), ("http://api.test/x", "Host: api.test")];
+    let doors = [("/x", "Host: api.test"), ("/r/api/x", own.as_str()), ("http://api.test/x", "X-Door: forward")];
 
     for (target, host) in doors {
         for field in [
