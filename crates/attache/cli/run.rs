@@ -61,6 +61,9 @@ impl<E: Into<Box<dyn std::error::Error>>> From<E> for Failed {
 }
 
 fn started(file: Option<PathBuf>, args: &Args) -> Result<ExitCode, Failed> {
+    if let Err(error) = os::hide_memory() {
+        out::message(format_args!("attache: core dumps and debuggers may see secrets: {error}"));
+    }
     let dir = os::private_dir()?;
     let (loaded, chosen) = private(file, args, &os::private_address(dir.path())).map_err(Failed::Told)?;
     let messages = out::show_messages(&loaded.model.log);

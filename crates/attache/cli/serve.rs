@@ -19,6 +19,9 @@ use crate::os::{self, Signal, Signals};
 const FORCED: u8 = 3;
 
 pub(crate) fn run(chosen: source::Chosen) -> ExitCode {
+    if let Err(error) = os::hide_memory() {
+        out::message(format_args!("core dumps and debuggers may see secrets: {error}"));
+    }
     let loaded = match chosen.load() {
         Ok(loaded) => loaded,
         Err(code) => return code,

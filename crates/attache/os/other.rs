@@ -49,6 +49,11 @@ pub(crate) fn raise_file_limit() -> io::Result<()> {
     Ok(())
 }
 
+/// Who may read another process's memory is decided by the system alone.
+pub(crate) fn hide_memory() -> io::Result<()> {
+    Ok(())
+}
+
 /// A fresh directory in the user's own temporary one, removed when dropped.
 pub(crate) fn private_dir() -> io::Result<TempDir> {
     tempfile::Builder::new().prefix("attache-").tempdir()

@@ -85,6 +85,19 @@ pub(crate) fn raise_file_limit() -> io::Result<()> {
     Ok(rustix::process::setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?)
 }
 
+/// Keeps what this process knows out of core dumps, and from other processes of the same user: what it sends for an app
+/// the app must not read from it. Root still can.
+#[cfg(target_os = "linux")]
+pub(crate) fn hide_memory() -> io::Result<()> {
+    Ok(rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?)
+}
+
+/// Here only core dumps can be turned off.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn hide_memory() -> io::Result<()> {
+    Ok(rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?)
+}
+
 /// A fresh directory that only this user can enter, removed when dropped.
 pub(crate) fn private_dir() -> io::Result<TempDir> {
     let create = |base: &Path| {
