@@ -8,6 +8,10 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+pub mod who;
+
+pub use self::who::{Caller, Who};
+
 /// The process at the other end of a connection on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process {
