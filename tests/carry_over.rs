@@ -38,8 +38,15 @@ impl Scene {
         std::fs::write(&file, text(yaml)).expect("written");
         let source = Source { path: Some(file), ..Source::default() };
         let loaded = config::load(&source).unwrap_or_else(|wrong| panic!("{wrong:?}\n{yaml}"));
-        let settings =
-            Settings { loaded, reload: Some(source), seed: Some(7), net: None, colour: false, messages: None };
+        let settings = Settings {
+            loaded,
+            reload: Some(source),
+            seed: Some(7),
+            net: None,
+            colour: false,
+            messages: None,
+            authority: None,
+        };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let addr = listener.local_addr().expect("bound");
         let solo = Solo::start(settings, &[addr]).unwrap_or_else(|error| panic!("{error}"));

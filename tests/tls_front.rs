@@ -490,7 +490,15 @@ async fn a_reload_changes_a_listener_in_place_and_a_bad_file_changes_nothing() {
     write("listen: [{address: '127.0.0.1:0'}]\n");
     let source = config::Source { path: Some(path.clone()), ..config::Source::default() };
     let loaded = config::load(&source).expect("loads");
-    let settings = Settings { loaded, reload: Some(source), seed: Some(7), net: None, colour: false, messages: None };
+    let settings = Settings {
+        loaded,
+        reload: Some(source),
+        seed: Some(7),
+        net: None,
+        colour: false,
+        messages: None,
+        authority: None,
+    };
     let running = proxy::start(settings).expect("started");
     let addr = running.listeners().iter().find_map(Bound::tcp).expect("an address");
     let reload = || tokio::task::block_in_place(|| running.reload());

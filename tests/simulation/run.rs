@@ -208,7 +208,15 @@ async fn proxy(
     let source = config::Source { path: Some(file.clone()), ..config::Source::default() };
     let loaded = config::load(&source).map_err(|wrong| format!("{wrong:?}\n{}", configs[0]))?;
     let net = Some(Arc::new(Simulated) as Arc<dyn Net>);
-    let settings = Settings { loaded, reload: Some(source), seed: Some(seed), net, colour: false, messages: None };
+    let settings = Settings {
+        loaded,
+        reload: Some(source),
+        seed: Some(seed),
+        net,
+        colour: false,
+        messages: None,
+        authority: None,
+    };
     let solo = Rc::new(Solo::start(settings, &[SocketAddr::new(PROXY, 4780)]).map_err(|error| error.to_string())?);
     let (listener, door) = (TcpListener::bind(("0.0.0.0", 4780)).await?, Rc::clone(&solo));
     tokio::task::spawn_local(async move {

@@ -67,8 +67,15 @@ fn shown(args: &Args) -> Result<ExitCode, Problem> {
     let messages = out::show_messages(&loaded.model.log);
     let retry = loaded.model.routes.first().and_then(|route| route.policy.retry.as_ref()).map(|r| r.attempts);
     let colour = out::Paint::stdout().on();
-    let running =
-        Arc::new(proxy::start(Settings { loaded, reload: None, seed: Some(seed), net: None, colour, messages })?);
+    let running = Arc::new(proxy::start(Settings {
+        loaded,
+        reload: None,
+        seed: Some(seed),
+        net: None,
+        colour,
+        messages,
+        authority: None,
+    })?);
     let proxy = serve::tcp(running.listeners()).ok_or("the proxy has no TCP address")?;
     let scene = Scene { proxy, service: at, url: URL, seed, rate: args.rate, retry };
     let stage = Stage::new(scene, args.requests as usize, admin_of(&running));

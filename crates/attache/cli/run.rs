@@ -74,6 +74,7 @@ fn started(file: Option<PathBuf>, args: &Args) -> Result<ExitCode, Failed> {
         net: None,
         colour: out::Paint::stderr().on(),
         messages,
+        authority: None,
     };
     let runtime = super::runtime()?;
     let signals = {

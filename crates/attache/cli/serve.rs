@@ -38,6 +38,7 @@ pub(crate) fn run(chosen: source::Chosen) -> ExitCode {
         net: None,
         colour: out::Paint::stderr().on(),
         messages,
+        authority: None,
     };
     served(settings, &told).unwrap_or_else(|error| {
         out::failure(error);

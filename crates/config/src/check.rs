@@ -8,13 +8,14 @@ use std::net::IpAddr;
 
 use crate::diag::Report;
 use crate::fields::Fields;
-use crate::keys::{ACCESS, DEFAULT, DESTINATIONS, LISTENER, LOG, ROOT, SERVER};
+use crate::keys::{ACCESS, CA, DEFAULT, DESTINATIONS, LISTENER, LOG, ROOT, SERVER};
 use crate::model::{Access, AccessFormat, AccessSink, Address, DefaultRoute, Destinations, Level, Log, Model, Server};
 use crate::raw::Node;
 use crate::raw::text::{At, Sources};
 use crate::values;
 
 mod detour;
+mod intercept;
 mod listener;
 mod policy;
 mod route;
@@ -35,23 +36,26 @@ pub(crate) fn check(tree: &Node, sources: &Sources, report: &mut Report) -> Mode
     let mut check = Check { sources, report };
     let listen = check.listeners(&root);
     let limits = root.section("server", &SERVER);
-    check.handshake(&limits, &listen);
     let admin = check.admin(&root);
     let metrics = root.parse("metrics", values::socket);
     check.collisions(&root);
     let upstreams = check.upstreams(&root);
     let routes = check.routes(&root, &upstreams);
+    let default = check.default(&root.section("default", &DEFAULT));
+    let opens = check.interception(&root, &routes, &default);
+    check.handshake(&limits, &listen, opens);
     Model {
         listen,
         admin,
         metrics,
         workers: root.maybe_int("workers").and_then(|n| usize::try_from(n).ok()),
         resolve: root.pairs("resolve", values::name, values::resolve).into_iter().collect::<BTreeMap<_, _>>(),
-        default: check.default(&root.section("default", &DEFAULT)),
+        default,
         routes,
         upstreams,
         server: server(&limits),
         destinations: destinations(&root.section("destinations", &DESTINATIONS)),
+        ca: root.table("ca", &CA).and_then(|ca| listener::pair(&ca)),
         drain: root.duration("drain"),
         log: log(&root.section("log", &LOG)),
     }

@@ -128,6 +128,12 @@ pub(crate) static ROOT: Table = table(
         field("routes", List(&ROUTE_KIND), Is("[]"), "What to do with which requests; the first match wins."),
         field("server", Kind::Table(&SERVER), Is("{}"), "Limits on the side of the clients."),
         field("destinations", Kind::Table(&DESTINATIONS), Is("{}"), "Where requests may go."),
+        field(
+            "ca",
+            Kind::Table(&CA),
+            Means("the files of `attache ca init`"),
+            "The authority that signs for hosts with `intercept`; clients must trust it.",
+        ),
         field("drain", Duration(0), Is("30s"), "Time for requests in flight to end when the process is told to stop."),
         field("log", Kind::Table(&LOG), Is("{}"), "Messages and the access log."),
     ]],
@@ -175,6 +181,16 @@ pub(crate) static CERTIFICATE: Table = table(
     &[&[
         field("cert", Kind::Form(&FILE), Required, "The certificate and its chain, as PEM."),
         field("key", Kind::Form(&FILE), Required, "Its private key, as PEM."),
+    ]],
+);
+
+pub(crate) static CA: Table = table(
+    "ca",
+    "The authority that signs for hosts with `intercept`.",
+    None,
+    &[&[
+        field("cert", Kind::Form(&FILE), Required, "Its certificate, as PEM."),
+        field("key", Kind::Form(&FILE), Required, "Its private key, as PEM, which nobody else may read (mode 0600)."),
     ]],
 );
 
@@ -273,7 +289,7 @@ pub(crate) static BALANCE: Table = table(
     )]],
 );
 
-static POLICY: [Field; 14] = [
+static POLICY: [Field; 15] = [
     field("rewrite", Kind::Table(&REWRITE), Is("{}"), "Changes to the target on its way out."),
     field("deadline", Kind::Table(&DEADLINE), Means("grpc-timeout only"), "How long the client itself waits."),
     field("retry", OrFalse(&RETRY_KIND), Is("{}"), "Repeats what is safe to repeat."),
@@ -302,6 +318,12 @@ static POLICY: [Field; 14] = [
         Bool,
         Is("true"),
         "Rewrites `Location: https://...` of this host back to http for plain http clients.",
+    ),
+    field(
+        "intercept",
+        Bool,
+        Means("as the default has it; there: off"),
+        "Opens the tunnels of https clients to this host with a certificate of `ca`, so that all of this applies.",
     ),
 ];
 

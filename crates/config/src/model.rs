@@ -32,8 +32,18 @@ pub struct Model {
     pub upstreams: Vec<Upstream>,
     pub server: Server,
     pub destinations: Destinations,
+    /// Of `intercept`; `None`: where `attache ca init` puts it.
+    pub ca: Option<Certificate>,
     pub drain: Duration,
     pub log: Log,
+}
+
+impl Model {
+    /// Whether tunnels to any host are opened.
+    pub fn intercepts(&self) -> bool {
+        let policies = self.routes.iter().map(|route| &route.policy).chain([&self.default.policy]);
+        policies.into_iter().any(|policy| policy.intercept == Some(true))
+    }
 }
 
 impl Default for Model {

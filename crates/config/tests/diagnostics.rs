@@ -76,7 +76,7 @@ fn cases() -> Vec<(&'static str, Vec<Diagnostic>)> {
     let toml = |text| config::parse(text, "attache.toml", Format::Toml).unwrap_err();
     vec![
         ("unknown key with a near name", route("tiemout: 2s")),
-        ("unknown key of a later version", route("intercept: true")),
+        ("unknown key of a later version", route("allow: true")),
         ("unknown key in TOML", toml("[log]\nlevle = \"info\"\n")),
         ("wrong type", route("timeout: [1s]")),
         ("wrong type: nothing", found("routes:\n")),
@@ -347,12 +347,29 @@ fn a_queue_needs_places_and_a_burst_a_rate() {
 
 #[test]
 fn keys_of_later_versions_are_unknown() {
-    for key in ["health", "allow", "intercept"] {
+    for key in ["health", "allow", "cache"] {
         assert_eq!(ids(&found(&format!("{ROUTE}{key}: 1\n"))), ["unknown-key"], "{key}");
     }
     for key in ["parent", "tracing"] {
         assert_eq!(ids(&found(&format!("{key}: 1\n"))), ["unknown-key"], "{key}");
     }
+}
+
+#[test]
+fn interception_that_changes_nothing_is_told() {
+    let routes = |all: &str| ids(&found(&format!("routes: [{all}]\n")));
+    let ca = "ca: { cert: /a, key: /b }\n";
+
+    assert!(routes("{match: a.com, intercept: true}, {match: b.com, intercept: false}").is_empty());
+    assert!(routes("{match: {host: a.com, path: /x}}, {match: a.com, intercept: true}").is_empty());
+    assert!(routes("{match: a.com, intercept: false}, {match: '*.com', intercept: true}").is_empty());
+    let torn = routes("{match: {host: a.com, path: /x}, intercept: true}, {match: a.com, intercept: false}");
+    assert_eq!(torn, ["no-effect"]);
+    assert_eq!(ids(&found(ca)), ["no-effect"]);
+    assert!(found(&format!("{ca}default: {{ intercept: true }}\n")).is_empty());
+    assert!(found("default: { action: deny, intercept: true }\nserver: { tls_handshake: 1s }\n").is_empty());
+    assert_eq!(ids(&found("ca: { cert: /a }\ndefault: { intercept: true }\n")), ["missing-key"]);
+    assert_eq!(ids(&found("default: { intercept: maybe }\n")), ["wrong-type"]);
 }
 
 #[test]

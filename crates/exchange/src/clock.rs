@@ -48,6 +48,13 @@ pub fn wall(at: Tick) -> Duration {
     if at >= origin { wall + at.since(origin) } else { wall.saturating_sub(origin.since(at)) }
 }
 
+/// The system's own calendar, since the Unix epoch: for what others judge by theirs, as certificates. A machine that
+/// slept, or whose time was set, shows in it; [`wall`] knows nothing of either.
+#[expect(clippy::disallowed_methods, reason = "a clock of ours stands still while the machine sleeps")]
+pub fn calendar() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
 /// Ticks of this thread begin now, as if the process had just started at `wall`; for simulations.
 pub fn begin(wall: Duration) {
     EPOCH.set(Some(Epoch { start: Instant::now(), wall }));
@@ -75,7 +82,7 @@ fn epoch() -> Epoch {
 
 /// The process's, which this thread asks for once.
 #[cold]
-#[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
+#[expect(clippy::disallowed_methods, reason = "where the offset is taken")]
 fn first() -> Epoch {
     static PROCESS: OnceLock<Epoch> = OnceLock::new();
     let epoch = *PROCESS.get_or_init(|| {

@@ -6,6 +6,7 @@
 
 mod breakers;
 mod door;
+mod interception;
 mod view;
 
 use std::sync::Arc;

@@ -17,6 +17,7 @@ use policy::outlier;
 use upstream::connect::{Destination, Tls};
 use upstream::endpoint::{Key, Protocol};
 
+use crate::intercept;
 use crate::listener::tls::{Front, Part};
 use crate::params;
 use crate::route::{Field, Table};
@@ -43,6 +44,7 @@ pub struct Ground<'a> {
 /// Everything that is wrong, with the place in the configuration.
 pub fn snapshot(model: Model, generation: u64, ground: &Ground<'_>) -> Result<Snapshot, Vec<Wrong>> {
     let (fronts, mut wrong) = fronts(&model, ground.state);
+    let authority = signs(&model, ground.state).map_err(|flaw| wrong.push(flaw)).ok().flatten();
     let table = Table::new(&model.routes)
         .map_err(|(index, error)| wrong.push(format!("{}: match: {error}", model.routes[index].origin).into()));
     let mut routes = Vec::with_capacity(model.routes.len());
@@ -79,6 +81,7 @@ pub fn snapshot(model: Model, generation: u64, ground: &Ground<'_>) -> Result<Sn
                 asides: Vec::new(),
             },
             fronts,
+            authority,
             own: ground.own.to_vec(),
             own_authority: own_authority(ground.own),
             pseudonym: Arc::clone(ground.pseudonym),
@@ -101,7 +104,7 @@ fn fronts(model: &Model, state: &State) -> (Vec<Option<Arc<Front>>>, Vec<Wrong>)
                 let keys = match flaw.part {
                     Part::Cert => one("cert"),
                     Part::Key => one("key"),
-                    Part::ClientCa => vec![format!("{tls}.client_ca")],
+                    Part::ClientCa | Part::Authority => vec![format!("{tls}.client_ca")],
                 };
                 Wrong::file(keys, message, flaw.help)
             }));
@@ -109,6 +112,20 @@ fn fronts(model: &Model, state: &State) -> (Vec<Option<Arc<Front>>>, Vec<Wrong>)
         }
     };
     (model.listen.iter().enumerate().map(&mut front).collect(), wrong)
+}
+
+/// Who signs for the tunnels that are opened, if any are.
+fn signs(model: &Model, state: &State) -> Result<Option<Arc<intercept::Authority>>, Wrong> {
+    if !model.intercepts() {
+        return Ok(None);
+    }
+    state.authority(model.ca.as_ref()).map(Some).map_err(|flaw| {
+        let key = if model.ca.as_ref().is_some_and(|ca| ca.cert == flaw.path) { "ca.cert" } else { "ca.key" };
+        let asked = model.routes.iter().position(|route| route.policy.intercept == Some(true));
+        let asked = asked.map(|index| format!("routes[{index}].intercept"));
+        let keys = [Some(key.to_owned()), asked, Some("default.intercept".to_owned())];
+        Wrong::file(keys.into_iter().flatten().collect(), flaw.to_string(), flaw.help)
+    })
 }
 
 fn plan(model: &Model, route: &model::Route, state: &State) -> Result<Plan, String> {

@@ -21,6 +21,7 @@ use crate::admin;
 use crate::build;
 use crate::checks::Checks;
 use crate::house::House;
+use crate::intercept::Authority;
 use crate::listener::accept::{self, Acceptor, Door, Listening, Rules, Seat, Workers};
 use crate::listener::drain::{Drain, Mode, Switch};
 use crate::messages::Messages;
@@ -56,6 +57,8 @@ pub struct Settings {
     pub colour: bool,
     /// Shown messages, to follow `log.level` on a reload.
     pub messages: Option<Messages>,
+    /// Signs for `intercept` in place of the configured files, for as long as the process lives.
+    pub authority: Option<Arc<Authority>>,
 }
 
 /// Why it does not start.
@@ -192,12 +195,13 @@ impl Running {
 /// # Errors
 /// Names the place, the value and the next step.
 pub fn start(settings: Settings) -> Result<Running, StartError> {
-    let Settings { loaded, reload, seed, net, colour, messages } = settings;
+    let Settings { loaded, reload, seed, net, colour, messages, authority } = settings;
     let model = &loaded.model;
     let mut seeds = seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
     let runtime = runtime()?;
     let house =
         Arc::new(House::new(model, runtime.handle().clone(), seeds.u64(..), net, colour).map_err(StartError::Log)?);
+    authority.into_iter().for_each(|authority| house.state.give_authority(authority));
     let mut doors = Vec::new();
     for listener in &model.listen {
         doors.push((bind("listen", &listener.address)?, listener.clients.clone()));

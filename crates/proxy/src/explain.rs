@@ -63,9 +63,12 @@ pub fn explain(model: &Model, method: &str, url: &str, headers: &[(String, Strin
     let offline = Offline::new(model)?;
     let site = offline.site();
     let request = format!("{} {url}", head.method);
-    if head.tls {
+    let target = Authority::new(head.authority.host().clone(), Some(head.authority.port_or(443)));
+    let opening = site.opening(&target).filter(|_| head.tls && connects(site, &target));
+    if head.tls && opening.is_none() {
         return Ok(tunnel(site, &head, request));
     }
+    let door = if opening.is_some() { "https (CONNECT, opened)" } else { "http (absolute-form)" };
     let (plan, stack, origin) = match site.table().find(&head, &map) {
         Some(index) => {
             let snapshot = site.snapshot();
@@ -73,14 +76,17 @@ pub fn explain(model: &Model, method: &str, url: &str, headers: &[(String, Strin
         }
         None if site.passes() => (&site.snapshot().default, site.default_stack(), None),
         None => {
-            return Ok(refused(
-                request,
-                "http (absolute-form)",
-                "no route names this host and the default is deny: 403",
-            ));
+            return Ok(refused(request, door, "no route names this host and the default is deny: 403"));
         }
     };
-    let mut explanation = of_plan(plan, request, "http (absolute-form)");
+    let mut explanation = of_plan(plan, request, door);
+    explanation.notes.extend(opening.map(|opening| {
+        format!(
+            "intercepted, as `{}` says: the client sees a certificate of ours for {}, and must trust its authority",
+            opening.route,
+            target.host()
+        )
+    }));
     match origin.as_ref().and_then(|_| action(site, plan)) {
         Some(model::Action::Upstream(name)) => {
             let upstream = site.snapshot().model.upstreams.iter().find(|upstream| upstream.name == *name);
@@ -101,10 +107,10 @@ pub fn explain(model: &Model, method: &str, url: &str, headers: &[(String, Strin
 fn tunnel(site: &Site, head: &Head, request: String) -> Explanation {
     let port = head.authority.port_or(443);
     let door = "https (CONNECT)";
-    if !site.connect_ports().iter().any(|(first, last)| (*first..=*last).contains(&port)) {
+    let target = Authority::new(head.authority.host().clone(), Some(port));
+    if !connects(site, &target) {
         return refused(request, door, &format!("CONNECT to port {port} is not in `destinations: connect_ports`: 403"));
     }
-    let target = Authority::new(head.authority.host().clone(), Some(port));
     if !site.passes() && !site.table().leads_to(&target) {
         return refused(request, door, "no route leads to this host and port, and the default is deny: 403");
     }
@@ -116,10 +122,16 @@ fn tunnel(site: &Site, head: &Head, request: String) -> Explanation {
     if named {
         let host = head.authority.host();
         explanation.notes.push(format!(
-            "a route names {host}, but its policies do not apply inside a tunnel: call http://{host}/ instead"
+            "a route names {host}, but its policies do not apply inside a tunnel: call http://{host}/ instead, or set \
+             `intercept: true`"
         ));
     }
     explanation
+}
+
+fn connects(site: &Site, target: &Authority) -> bool {
+    let port = target.port_or(443);
+    site.connect_ports().iter().any(|(first, last)| (*first..=*last).contains(&port))
 }
 
 fn refused(request: String, door: &'static str, why: &str) -> Explanation {

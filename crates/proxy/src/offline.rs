@@ -12,6 +12,7 @@ use tokio::runtime::{Builder, Runtime};
 use upstream::net::Net;
 
 use crate::house::House;
+use crate::intercept::Authority;
 use crate::listener::drain::Switch;
 use crate::secrets::Refresher;
 use crate::stack::Site;
@@ -35,7 +36,9 @@ impl Offline {
         let mut model = model.clone();
         model.log.access.sink = AccessSink::Off;
         model.listen.iter_mut().for_each(|listener| listener.tls = None);
-        Self::furnished(model, None, &[]).map(|(offline, _)| offline)
+        // What signs is looked at as little as a listener's key.
+        let authority = model.intercepts().then(Authority::ephemeral).transpose()?;
+        Self::furnished(model, None, &[], authority).map(|(offline, _)| offline)
     }
 
     /// To be served through, with upstream connections from `net`. Secrets are read once, the log is
@@ -48,14 +51,20 @@ impl Offline {
             Address::Tcp(address) => Some(address),
             Address::Unix(_) => None,
         });
-        let (offline, house) = Self::furnished(model.clone(), Some(net), &own.collect::<Vec<_>>())?;
+        let (offline, house) = Self::furnished(model.clone(), Some(net), &own.collect::<Vec<_>>(), None)?;
         Refresher::new(Arc::clone(&house.state)).run(|_, _| {});
         Ok(offline)
     }
 
-    fn furnished(model: Model, net: Option<Arc<dyn Net>>, own: &[SocketAddr]) -> Result<(Self, House), String> {
+    fn furnished(
+        model: Model,
+        net: Option<Arc<dyn Net>>,
+        own: &[SocketAddr],
+        authority: Option<Authority>,
+    ) -> Result<(Self, House), String> {
         let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
         let house = House::new(&model, runtime.handle().clone(), 0, net, false).map_err(|error| error.to_string())?;
+        authority.into_iter().for_each(|authority| house.state.give_authority(Arc::new(authority)));
         let snapshot = house
             .build(model, 1, own, &"attache".into())
             .map_err(|wrong| wrong.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use config::Model;
 use config::model::Policy;
-use exchange::Authority;
 use exchange::headers::Via;
 use http::HeaderName;
 use http::uri;
@@ -22,6 +21,7 @@ use upstream::endpoint::Key;
 use upstream::health::Check;
 use upstream::set::Rules;
 
+use crate::intercept::Authority;
 use crate::listener::tls::Front;
 use crate::route::{Field, Table};
 
@@ -41,10 +41,12 @@ pub struct Snapshot {
     pub groups: Vec<Group>,
     /// How each listener of the model speaks TLS, if it does.
     pub fronts: Vec<Option<Arc<Front>>>,
+    /// Who signs for the tunnels that are opened, if any are.
+    pub authority: Option<Arc<Authority>>,
     /// Where we listen.
     pub own: Vec<std::net::SocketAddr>,
     /// The first of them as a client would write it.
-    pub own_authority: Authority,
+    pub own_authority: exchange::Authority,
     /// Ours in `Via`.
     pub pseudonym: Arc<str>,
     /// The member of `Via` with it.

@@ -37,10 +37,11 @@ impl Solo {
     /// # Errors
     /// What does not build.
     pub fn start(settings: Settings, own: &[SocketAddr]) -> Result<Self, StartError> {
-        let Settings { loaded, reload, seed, net, colour, messages } = settings;
+        let Settings { loaded, reload, seed, net, colour, messages, authority } = settings;
         let mut seeds = seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
         let house = House::new(&loaded.model, Handle::current(), seeds.u64(..), net, colour);
         let house = Arc::new(house.map_err(StartError::Log)?);
+        authority.into_iter().for_each(|authority| house.state.give_authority(authority));
         house.guard.set_own(own.to_vec());
         let max_connections = loaded.model.server.max_connections;
         let First { snapshot, snapshots, reloader } =

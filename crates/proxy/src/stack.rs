@@ -14,6 +14,7 @@ use tower::Layer;
 use upstream::set::Set;
 use upstream::{Params, Upstream};
 
+use crate::intercept::Opening;
 use crate::params;
 use crate::route::Table;
 use crate::snapshot::{Aside, Credential, End, Plan, Snapshot, Target};
@@ -227,6 +228,17 @@ impl Site {
     /// Ports that CONNECT may go to.
     pub fn connect_ports(&self) -> &[(u16, u16)] {
         &self.snapshot.model.destinations.connect_ports
+    }
+
+    /// How a tunnel to `authority` is opened, if it is.
+    pub(crate) fn opening(&self, authority: &Authority) -> Option<Opening> {
+        let Snapshot { authority: signs, table, routes, default, .. } = &*self.snapshot;
+        let signs = signs.as_ref()?;
+        let (says, plan) = match table.intercepts(authority) {
+            Some((index, says)) => (says, &routes[index]),
+            None => (default.policy.intercept == Some(true), default),
+        };
+        says.then(|| Opening { authority: Arc::clone(signs), route: Arc::clone(&plan.name) })
     }
 
     /// Ours in `Via`.

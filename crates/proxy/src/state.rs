@@ -3,7 +3,7 @@
 //! Thresholds live in the snapshot, counters here, so a reload never resets what was learnt.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use config::model;
 use middleware::concurrency::{Bulkhead, Hosts, Scope};
@@ -19,6 +19,7 @@ use upstream::connect::Tls;
 use upstream::connect::tls::{self, Pem, TlsError};
 use upstream::registry::Registry;
 
+use crate::intercept::{self, Authority};
 use crate::listener::tls::{Flaw, Front};
 
 /// The process's memory.
@@ -36,6 +37,8 @@ pub struct State {
     mirrors: Mutex<HashMap<String, Arc<Inflight>>>,
     tls: tls::Store,
     fronts: Mutex<Vec<Weak<Front>>>,
+    given: OnceLock<Arc<Authority>>,
+    authority: Mutex<Weak<Authority>>,
     secrets: Mutex<HashMap<SecretKey, Secret>>,
 }
 
@@ -133,6 +136,29 @@ impl State {
     /// How listeners speak TLS, each once.
     pub fn fronts(&self) -> Vec<Arc<Front>> {
         self.fronts.lock().iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// From now on this one signs, whatever files there are; the first one stays.
+    pub fn give_authority(&self, authority: Arc<Authority>) {
+        let _ = self.given.set(authority);
+    }
+
+    /// Who signs for tunnels: the one that was given, else that of the files, the same one as long as they hold it.
+    ///
+    /// # Errors
+    /// The file that cannot be used.
+    pub fn authority(&self, files: Option<&model::Certificate>) -> Result<Arc<Authority>, Flaw> {
+        if let Some(given) = self.given.get() {
+            return Ok(Arc::clone(given));
+        }
+        let read = Authority::load(&files.cloned().unwrap_or_else(intercept::usual))?;
+        let mut kept = self.authority.lock();
+        if let Some(known) = kept.upgrade().filter(|known| known.identity() == read.identity()) {
+            return Ok(known);
+        }
+        let read = Arc::new(read);
+        *kept = Arc::downgrade(&read);
+        Ok(read)
     }
 
     /// The cell of a secret; `load` fills it.

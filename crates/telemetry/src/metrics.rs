@@ -11,6 +11,7 @@ mod connections;
 mod detours;
 mod endpoints;
 mod events;
+mod intercepts;
 mod limits;
 mod process;
 mod requests;
@@ -28,6 +29,7 @@ pub use self::connections::{Connection, Direction, Proto, Rejection, Side, Tunne
 pub use self::detours::Mirrored;
 pub use self::endpoints::EndpointSource;
 pub use self::events::{Certificate, Events};
+pub use self::intercepts::{Intercepts, Refused};
 pub use self::limits::{Limit, LimitSource};
 pub use self::route::RouteStats;
 pub use self::shard::Shard;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use config::Format;
-use proxy::{Bound, Running, Settings};
+use proxy::{Authority, Bound, Running, Settings};
 use serde_json::Value;
 use tempfile::TempDir;
 use upstream::net::Net;
@@ -24,16 +24,22 @@ pub struct Proxy {
 impl Proxy {
     /// Starts it from YAML. Where the text says nothing of `listen`, `admin`, `workers` and `log`, tests' values hold.
     pub fn start(yaml: &str) -> Self {
-        Self::with_net(yaml, None)
+        Self::with(yaml, None, None)
+    }
+
+    /// The same with an authority of its own for `intercept`.
+    pub fn opening(yaml: &str) -> (Self, Arc<Authority>) {
+        let authority = Arc::new(Authority::ephemeral().expect("an authority"));
+        (Self::with(yaml, None, Some(Arc::clone(&authority))), authority)
     }
 
     /// The same without a way out: every dial is refused, and counted.
     pub fn nowhere(yaml: &str) -> (Self, Arc<Nowhere>) {
         let net = Arc::new(Nowhere::default());
-        (Self::with_net(yaml, Some(Arc::clone(&net) as _)), net)
+        (Self::with(yaml, Some(Arc::clone(&net) as _), None), net)
     }
 
-    fn with_net(yaml: &str, net: Option<Arc<dyn Net>>) -> Self {
+    fn with(yaml: &str, net: Option<Arc<dyn Net>>, authority: Option<Arc<Authority>>) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let log = dir.path().join("access.log");
         let mut text = String::new();
@@ -52,7 +58,7 @@ impl Proxy {
             let wrong: Vec<String> = wrong.iter().map(ToString::to_string).collect();
             panic!("{}\n{text}", wrong.join("\n"))
         });
-        let settings = Settings { loaded, reload: None, seed: Some(7), net, colour: false, messages: None };
+        let settings = Settings { loaded, reload: None, seed: Some(7), net, colour: false, messages: None, authority };
         let running = proxy::start(settings).unwrap_or_else(|error| panic!("{error}\n{text}"));
         Self { running, dir, yaml: text }
     }

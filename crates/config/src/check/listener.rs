@@ -65,12 +65,6 @@ impl Check<'_> {
 
     /// One pair in the short form, or a list of them.
     fn certificates(&mut self, fields: &Fields<'_>) -> Vec<Certificate> {
-        let pair = |fields: &Fields<'_>| {
-            fields
-                .parse("cert", values::file)
-                .zip(fields.parse("key", values::file))
-                .map(|(cert, key)| Certificate { cert, key })
-        };
         let (cert, key, many) = (fields.written("cert"), fields.written("key"), fields.written("certificates"));
         let all = fields.list("certificates").iter().filter_map(|item| pair(&Fields::of(item, &CERTIFICATE)));
         let all: Vec<_> = pair(fields).into_iter().chain(all).collect();
@@ -103,9 +97,15 @@ impl Check<'_> {
     }
 
     /// A limit on handshakes where there are none.
-    pub(super) fn handshake(&mut self, server: &Fields<'_>, listen: &[Listener]) {
-        if server.written("tls_handshake") && listen.iter().all(|listener| listener.tls.is_none()) {
-            self.no_effect(server, "tls_handshake", "no listener has `tls`");
+    pub(super) fn handshake(&mut self, server: &Fields<'_>, listen: &[Listener], opens: bool) {
+        if server.written("tls_handshake") && !opens && listen.iter().all(|listener| listener.tls.is_none()) {
+            self.no_effect(server, "tls_handshake", "no listener has `tls`, and nothing is intercepted");
         }
     }
+}
+
+/// The files of a certificate and its key.
+pub(super) fn pair(fields: &Fields<'_>) -> Option<Certificate> {
+    let (cert, key) = (fields.parse("cert", values::file), fields.parse("key", values::file));
+    cert.zip(key).map(|(cert, key)| Certificate { cert, key })
 }

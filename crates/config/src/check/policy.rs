@@ -87,6 +87,7 @@ impl Check<'_> {
             mirror: None,
             tls: self.tls(&fields.section("tls", &TLS)),
             rewrite_location: fields.flag("rewrite_location"),
+            intercept: fields.node("intercept").map(|_| fields.flag("intercept")),
         }
     }
 

@@ -34,6 +34,8 @@ pub struct Policy {
     pub tls: Tls,
     /// Rewrite `Location: https://<this route's host>` back to http, and drop HSTS, on a plain http client side.
     pub rewrite_location: bool,
+    /// Tunnels to the host are opened; `None`: as the default has it, and there: not.
+    pub intercept: Option<bool>,
 }
 
 impl Default for Policy {

@@ -5,6 +5,7 @@ use policy::Tick;
 use serde::Serialize;
 
 use super::breakers::shown;
+use super::interception::{self, Interception};
 use crate::control::Control;
 use crate::listener::drain::Mode;
 use crate::listener::tls::Shown;
@@ -33,6 +34,8 @@ pub(super) struct Status {
     breakers_not_closed: Vec<String>,
     /// Of listeners with TLS.
     certificates: Vec<CertificateView>,
+    #[serde(flatten)]
+    interception: Interception,
 }
 
 #[derive(Serialize)]
@@ -85,6 +88,7 @@ pub(super) fn status(control: &Control, now: Tick) -> Status {
         client_connections: control.workers.connections(),
         routes: snapshot.routes.len(),
         default: if snapshot.model.default.pass { "pass" } else { "deny" },
+        interception: interception::of(control, now),
         breakers_not_closed: control.house.state.registry.all().iter().filter_map(open).collect(),
     }
 }

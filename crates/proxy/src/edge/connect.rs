@@ -1,22 +1,26 @@
 //! CONNECT: admit, dial, answer 200, then see what is inside.
 //!
-//! To port 80 the answer comes first and every request inside dials for itself. To any other port the dial comes
+//! To port 80, and to hosts with `intercept`, the answer comes first and every request inside dials for itself. To any other port the dial comes
 //! first, so that a failure is a clear status; plain HTTP inside is then recognised by its first bytes, and anything
 //! else, or silence for 300 ms (server-first protocols), is carried as it is. TLS for another name than the tunnel's is
-//! not: allow rules looked at the tunnel's.
+//! not: allow rules looked at the tunnel's. TLS to a host with `intercept` ends here instead (`crate::intercept`); if
+//! nobody has spoken after 300 ms, the one who does so first tells whether it is TLS after all or a server's greeting.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use exchange::io::Tunnel;
-use exchange::{Body, Error, ErrorKind, Exchange, Head, Io, clock};
+use exchange::{Authority, Body, Error, ErrorKind, Exchange, Head, Io, clock};
 use http::{Request, Response};
+use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
 use super::finish::Leave;
 use crate::bridge::Bridge;
+use crate::intercept::Opening;
 use crate::listener::conn::{self, Entry};
+use crate::listener::drain::{Drain, Mode};
 use crate::listener::hello;
 use crate::listener::sniff::{self, Spoken};
 use crate::listener::takeover::Takeover;
@@ -27,6 +31,8 @@ use crate::worker::Worker;
 const SNIFF: Duration = Duration::from_millis(300);
 /// CONNECT to this port carries plain HTTP.
 const PLAIN: u16 = 80;
+/// Read at once of a server that speaks first.
+const GREETING: usize = 4096;
 
 /// Whether a tunnel may be made; a route's policies do not apply inside one, so the default's stack is used.
 pub(super) fn admit(site: &Site, head: &Head) -> Result<Arc<Stack>, Error> {
@@ -35,11 +41,18 @@ pub(super) fn admit(site: &Site, head: &Head) -> Result<Arc<Stack>, Error> {
         return Err(Error::new(ErrorKind::Forbidden)
             .with_detail(format!("CONNECT to port {port} is not in `destinations: connect_ports`")));
     }
-    if !site.passes() && !site.table().leads_to(&head.authority) {
+    // What answers without an upstream can be asked in an opened tunnel, and only there.
+    let inside = || site.table().names_host(head.authority.host()) && site.opening(&head.authority).is_some();
+    if !is_led_to(site, &head.authority) && !inside() {
         return Err(Error::new(ErrorKind::NoRoute)
             .with_detail(format!("no route leads to {} and the default is deny", head.authority)));
     }
     Ok(Arc::clone(site.default_stack()))
+}
+
+/// What is inside may be carried there as it is.
+fn is_led_to(site: &Site, authority: &Authority) -> bool {
+    site.passes() || site.table().leads_to(authority)
 }
 
 /// Answers a CONNECT and carries what is inside.
@@ -48,18 +61,25 @@ pub(super) async fn serve(mut leave: Leave, site: Arc<Site>, request: Request<Bo
         return Ok(leave.refused(Error::new(ErrorKind::Internal).with_detail("the connection cannot be taken over")));
     };
     let head = &leave.exchange.head;
-    if head.authority.port_or(PLAIN) == PLAIN {
-        return Ok(open(leave, site, client, None));
+    let opening = site.opening(&head.authority);
+    if head.authority.port_or(PLAIN) == PLAIN || opening.is_some() {
+        return Ok(open(leave, site, client, None, opening));
     }
     let stack = Arc::clone(site.default_stack());
     match stack.service.call(request).await {
         Err(error) => leave.failed(error),
-        Ok(response) => Ok(open(leave, site, client, Some(response))),
+        Ok(response) => Ok(open(leave, site, client, Some(response), None)),
     }
 }
 
 /// Answers 200 and goes on in a task of its own.
-fn open(leave: Leave, site: Arc<Site>, client: Takeover, dialed: Option<Response<Body>>) -> Response<Body> {
+fn open(
+    leave: Leave,
+    site: Arc<Site>,
+    client: Takeover,
+    dialed: Option<Response<Body>>,
+    opening: Option<Opening>,
+) -> Response<Body> {
     let Leave { edge, exchange, watch, tunnel_idle, .. } = leave;
     exchange.answered(200, None, Some(clock::now()));
     let mut owing = dialed.unwrap_or_default();
@@ -76,6 +96,7 @@ fn open(leave: Leave, site: Arc<Site>, client: Takeover, dialed: Option<Response
         owed: owing.into_body(),
         idle: tunnel_idle,
         named: site,
+        opening,
     };
     let held = inside.worker.hold();
     tokio::spawn(async move {
@@ -95,17 +116,24 @@ struct Inside {
     owed: Body,
     idle: Duration,
     named: Arc<Site>,
+    /// How TLS inside is opened, if it is.
+    opening: Option<Opening>,
 }
 
 impl Inside {
     async fn serve(self, mut client: Io, dialed: Option<Tunnel>) {
         let worker = Arc::clone(&self.worker);
         let first_byte = worker.limits().first_byte;
-        let within = if dialed.is_some() { SNIFF } else { first_byte };
+        let is_plain = self.exchange.head.authority.port_or(PLAIN) == PLAIN;
+        let within = if is_plain { first_byte } else { SNIFF };
         let mut early = BytesMut::new();
-        let spoken = match timeout(within, sniff::peek(&mut client, &mut early)).await {
+        let heard = timeout(within, sniff::peek(&mut client, &mut early)).await;
+        let spoken = match heard {
             Ok(Ok(Some(Spoken::Http1))) => Some(conn::Inside::Http1),
             Ok(Ok(Some(Spoken::Http2))) => Some(conn::Inside::Http2),
+            Ok(Ok(Some(Spoken::Tls))) if let Some(opening) = self.opening.clone() => {
+                return self.opened(opening, sniff::rewound(client, early.freeze())).await;
+            }
             Ok(Ok(Some(Spoken::Tls))) if is_misdirected(&self.exchange, &mut client, &mut early, first_byte).await => {
                 return conn::refuse_name(client).await;
             }
@@ -121,9 +149,19 @@ impl Inside {
             }
             return Box::pin(conn::serve_inside(spoken, client, self.entry.clone(), worker)).await;
         }
-        // To port 80, something that is not HTTP after all: dialed now, through the same stack.
+        // Something that is not HTTP after all: dialed now, through the same stack.
         let Some(upstream) = dialed.and_then(|dialed| dialed.take()) else { return self.late(client).await };
         self.carry(client, upstream, &worker).await;
+    }
+
+    /// Serves the TLS inside as if it had come by itself.
+    async fn opened(self, opening: Opening, client: Io) {
+        let Self { entry, worker, exchange, owed, .. } = self;
+        let serving = opening.serve(client, entry, &exchange.head.authority, worker);
+        if !Box::pin(serving).await {
+            exchange.set_reason(ErrorKind::Misdirected);
+        }
+        drop(owed);
     }
 
     async fn carry(self, client: Io, upstream: Io, worker: &Worker) {
@@ -135,7 +173,10 @@ impl Inside {
         Bridge { client, upstream, exchange, open, owed, idle }.run(worker.drain()).await;
     }
 
-    async fn late(self, client: Io) {
+    async fn late(self, mut client: Io) {
+        if !is_led_to(&self.named, &self.exchange.head.authority) {
+            return self.exchange.set_reason(ErrorKind::NoRoute);
+        }
         let mut request = Request::new(Body::empty().with_record(Arc::clone(&self.exchange)));
         *request.method_mut() = http::Method::CONNECT;
         if let Ok(target) = self.exchange.head.authority.to_string().parse() {
@@ -146,15 +187,59 @@ impl Inside {
         match self.named.default_stack().service.call(request).await {
             Ok(mut response) => {
                 let upstream = response.extensions_mut().remove::<Tunnel>().and_then(|tunnel| tunnel.take());
-                if let Some(upstream) = upstream {
-                    self.carry(client, upstream, &worker).await;
+                let Some(mut upstream) = upstream else { return };
+                if let Some(opening) = self.opening.clone() {
+                    match first(&mut client, &mut upstream, self.idle, worker.drain()).await {
+                        First::Nobody => return,
+                        First::Client { said, tls: true } => {
+                            return self.opened(opening, sniff::rewound(client, said)).await;
+                        }
+                        First::Client { said, tls: false } => client = sniff::rewound(client, said),
+                        First::Upstream { said, early } => {
+                            client = sniff::rewound(client, early);
+                            upstream = sniff::rewound(upstream, said);
+                        }
+                    }
                 }
+                self.carry(client, upstream, &worker).await;
             }
             Err(error) => {
                 self.exchange.set_reason(error.kind);
                 tracing::debug!(reason = error.kind.label(), %error, "tunnel");
             }
         }
+    }
+}
+
+/// Who speaks first in a tunnel in which both were silent.
+enum First {
+    Nobody,
+    Client {
+        said: Bytes,
+        tls: bool,
+    },
+    /// With what the client has begun to say.
+    Upstream {
+        said: Bytes,
+        early: Bytes,
+    },
+}
+
+/// Waits for the first to speak, for as long as a silent tunnel may stay.
+async fn first(client: &mut Io, upstream: &mut Io, idle: Duration, mut drain: Drain) -> First {
+    let (mut early, mut said) = (BytesMut::new(), BytesMut::with_capacity(GREETING));
+    let who = tokio::select! {
+        biased;
+        spoken = sniff::peek(client, &mut early) => Some(Ok(spoken)),
+        read = upstream.read_buf(&mut said) => Some(Err(read)),
+        () = tokio::time::sleep(idle) => None,
+        () = drain.reached(Mode::Stopping) => None,
+    };
+    let early = early.freeze();
+    match who {
+        None => First::Nobody,
+        Some(Ok(spoken)) => First::Client { said: early, tls: matches!(spoken, Ok(Some(Spoken::Tls))) },
+        Some(Err(_)) => First::Upstream { said: said.freeze(), early },
     }
 }
 

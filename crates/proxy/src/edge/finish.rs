@@ -69,6 +69,10 @@ impl Leave {
             // RFC 9110 section 7.6.3: a proxy must, a gateway may.
             let version = response.version();
             self.edge.0.via.append(response.headers_mut(), version);
+            // RFC 7838: it would lead the client of an opened tunnel past us.
+            if self.exchange.head.door == Door::Tunnel && self.exchange.head.tls {
+                response.headers_mut().remove(header::ALT_SVC);
+            }
         }
         *response.version_mut() = Version::HTTP_11;
         // RFC 9110 section 10.1.1: the client may send the body all the same, or not. Nobody could tell it from a request.

@@ -229,8 +229,17 @@ fn target(
             return Err(Error::new(ErrorKind::Misdirected)
                 .with_detail(format!("{said} was asked for inside a tunnel to {outer}")));
         }
+        if entry.tls && !head.tls && (absolute || (h2 && !unsaid)) {
+            return Err(Error::new(ErrorKind::Misdirected).with_detail("http was asked for inside TLS"));
+        }
+        // What came over TLS goes on over TLS.
+        head.tls |= entry.tls;
         head.door = Door::Tunnel;
-        head.authority = outer.clone();
+        // As the client writes it, which knows of no port where it is the scheme's own.
+        head.authority = match outer.port() {
+            Some(443) if entry.tls => Authority::new(outer.host().clone(), None),
+            _ => outer.clone(),
+        };
         return Ok(());
     }
     head.door = if absolute { Door::Forward } else { Door::Reverse };

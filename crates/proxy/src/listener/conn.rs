@@ -64,7 +64,7 @@ pub fn serve(io: Io, entry: Entry, worker: Arc<Worker>) -> impl Future<Output = 
 }
 
 /// The same where it may have been agreed before what is spoken (RFC 7301): anything else is refused.
-pub(super) async fn serve_agreed(io: Io, agreed: Option<Spoken>, entry: Entry, worker: Arc<Worker>) {
+pub(crate) async fn serve_agreed(io: Io, agreed: Option<Spoken>, entry: Entry, worker: Arc<Worker>) {
     let limits = worker.limits();
     let mut drain = worker.drain();
     let sniffed = tokio::select! {
@@ -102,6 +102,11 @@ pub async fn serve_inside(spoken: Inside, io: Io, entry: Entry, worker: Arc<Work
 /// Tells a TLS client inside a tunnel that nobody has this name here.
 pub async fn refuse_name(io: Io) {
     say(io, NO_SUCH_NAME).await;
+}
+
+/// Ends a connection on which everything was said.
+pub(crate) async fn leave(io: Io) {
+    say(io, b"").await;
 }
 
 async fn http1(io: Io, entry: Entry, worker: Arc<Worker>) {

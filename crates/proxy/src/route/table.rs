@@ -21,6 +21,8 @@ pub struct Table {
     hosts: Vec<Option<Authority>>,
     /// Routes that lead somewhere, rather than answer.
     lead: Vec<bool>,
+    /// What each says of tunnels to its hosts.
+    intercept: Vec<Option<bool>>,
     exact: Map<Vec<usize>>,
     suffix: Map<Vec<usize>>,
     any: Vec<usize>,
@@ -34,6 +36,7 @@ impl Table {
             names: Map::default(),
             hosts: Vec::new(),
             lead: Vec::new(),
+            intercept: Vec::new(),
             exact: Map::default(),
             suffix: Map::default(),
             any: Vec::new(),
@@ -46,6 +49,7 @@ impl Table {
             };
             table.routes.push(Matcher::new(&route.matcher, port).map_err(|error| (index, error))?);
             table.lead.push(!matches!(route.action, Action::Redirect { .. } | Action::Respond { .. }));
+            table.intercept.push(route.policy.intercept);
             table.names.insert(route.name.as_str().into(), index);
             table.hosts.push(match host {
                 HostMatch::Exact { host, port } => {
@@ -87,11 +91,8 @@ impl Table {
 
     /// The first route that matches.
     pub fn find(&self, head: &Head, headers: &HeaderMap) -> Option<usize> {
-        let list = match head.authority.host() {
-            Host::Name(name) => self.by_name(name),
-            Host::Ip(ip) => self.exact.get(ip.to_string().as_str()).unwrap_or(&self.any),
-        };
-        list.iter().copied().find(|index| self.routes[*index].holds(head, headers, false))
+        let mut list = self.of_host(head.authority.host()).iter().copied();
+        list.find(|index| self.routes[*index].holds(head, headers, false))
     }
 
     /// A host that some route names, whatever else it asks.
@@ -104,14 +105,20 @@ impl Table {
 
     /// A destination that some route names and leads to: what `default: deny` lets a tunnel through to.
     pub fn leads_to(&self, authority: &Authority) -> bool {
-        let list = match authority.host() {
-            Host::Name(name) => self.by_name(name),
-            Host::Ip(ip) => self.exact.get(ip.to_string().as_str()).unwrap_or(&self.any),
-        };
-        list.iter().any(|index| {
+        self.of_host(authority.host()).iter().any(|index| {
             self.lead[*index]
                 && !self.any.contains(index)
                 && self.routes[*index].port().is_none_or(|wanted| authority.port() == Some(wanted))
+        })
+    }
+
+    /// The first route of a host and port that says whether tunnels there are opened, and what it says: of the request
+    /// inside, which may want another one, nothing is known yet.
+    pub fn intercepts(&self, authority: &Authority) -> Option<(usize, bool)> {
+        let mut list = self.of_host(authority.host()).iter().copied();
+        list.find_map(|index| {
+            let here = self.routes[index].port().is_none_or(|wanted| authority.port() == Some(wanted));
+            self.intercept[index].filter(|_| here).map(|says| (index, says))
         })
     }
 
@@ -124,6 +131,13 @@ impl Table {
     /// Whether the rest of a named route's match holds.
     pub fn holds(&self, index: usize, head: &Head, headers: &HeaderMap) -> bool {
         self.routes[index].holds(head, headers, true)
+    }
+
+    fn of_host(&self, host: &Host) -> &Vec<usize> {
+        match host {
+            Host::Name(name) => self.by_name(name),
+            Host::Ip(ip) => self.exact.get(ip.to_string().as_str()).unwrap_or(&self.any),
+        }
     }
 
     fn by_name(&self, name: &str) -> &Vec<usize> {

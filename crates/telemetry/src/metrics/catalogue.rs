@@ -44,6 +44,8 @@ families! {
     CONNECT HISTOGRAM "attache_connect_seconds" [] "TCP connects to upstreams.";
     HANDSHAKE HISTOGRAM "attache_tls_handshake_seconds" [] "TLS handshakes with upstreams.";
     CONNECTION_REJECTED COUNTER "attache_connection_rejected_total" ["reason"] "Client connections that ended before a request.";
+    INTERCEPTED COUNTER "attache_intercepted_total" ["route"] "Tunnels whose TLS was opened, by the route that asks for it.";
+    INTERCEPT_FAILURES COUNTER "attache_intercept_failures_total" ["route", "reason"] "Tunnels whose TLS could not be opened: clients that refused the certificate, and the rest.";
     TRANSITIONS COUNTER "attache_breaker_transitions_total" ["upstream", "endpoint", "to"] "Changes of breakers.";
     BREAKER GAUGE "attache_breaker_state" ["upstream", "endpoint"] "0 closed, 1 half-open, 2 open.";
     PANIC GAUGE "attache_upstream_panic" ["upstream"] "1 while so many endpoints are out that requests go to all of them.";

@@ -13,6 +13,7 @@ use super::cell::{Count, DURATIONS, Histogram};
 use super::connections::{Direction, Proto, Rejection, Side};
 use super::endpoints::{self, EndpointSource};
 use super::events::Events;
+use super::intercepts::Refused;
 use super::limits::LimitSource;
 use super::process;
 use super::route::RouteStats;
@@ -216,6 +217,14 @@ fn events(events: &Events, out: &mut Vec<MetricFamily>) {
     }));
     out.extend(one(&f::CERTIFICATE_OK, |to| {
         events.each_certificate(|one| to.count(&[&one.file], u64::from(one.ok)));
+    }));
+    out.extend(one(&f::INTERCEPTED, |to| {
+        events.intercepts().each(|route, opened, _| to.count(&[route], opened));
+    }));
+    out.extend(one(&f::INTERCEPT_FAILURES, |to| {
+        events.intercepts().each(|route, _, refused| {
+            Refused::ALL.iter().zip(refused).for_each(|(why, count)| to.seen(&[route, why.label()], *count));
+        });
     }));
     out.extend(one(&f::LOG_DROPPED, |to| to.count(&[], events.log_lines_dropped())));
     if let Some(reload) = events.last_reload() {

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use policy::Tick;
 
 use super::cell::Count;
+use super::intercepts::Intercepts;
 use crate::labels::{self, OTHER};
 
 /// Endpoints with counted transitions: reloads may bring others all the time.
@@ -22,6 +23,7 @@ pub struct Events {
     checks: Mutex<Checks>,
     panics: Mutex<Vec<(Arc<str>, bool)>>,
     certificates: Mutex<BTreeMap<String, Certificate>>,
+    intercepts: Intercepts,
     dropped: Count,
 }
 
@@ -122,6 +124,11 @@ impl Events {
 
     pub(super) fn each_certificate(&self, mut each: impl FnMut(&Certificate)) {
         self.certificates.lock().values().for_each(&mut each);
+    }
+
+    /// Tunnels that were opened, or could not be.
+    pub fn intercepts(&self) -> &Intercepts {
+        &self.intercepts
     }
 
     /// Lines of the access log were lost.

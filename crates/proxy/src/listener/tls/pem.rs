@@ -28,6 +28,8 @@ pub enum Part {
     Key,
     /// The authorities of clients.
     ClientCa,
+    /// Either file of the authority of `intercept`.
+    Authority,
 }
 
 /// A file that cannot be used.
@@ -44,7 +46,7 @@ pub struct Flaw {
 }
 
 impl Flaw {
-    fn new(part: Part, path: &Path, why: impl Into<String>, help: impl Into<String>) -> Self {
+    pub(crate) fn new(part: Part, path: &Path, why: impl Into<String>, help: impl Into<String>) -> Self {
         Self { part, path: path.to_owned(), why: why.into(), help: help.into() }
     }
 }
