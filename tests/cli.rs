@@ -622,3 +622,75 @@ fn the_demo_measures_and_ends_without_a_terminal() {
     assert!(row("attempts")[0] > 100.0, "{}", ran.stdout);
     assert!(!ran.stdout.contains('\x1b'), "{}", ran.stdout);
 }
+
+fn mode(path: &Path) -> u32 {
+    use std::os::unix::fs::PermissionsExt;
+
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+/// The files of an authority in a place of its own, and the arguments that name them.
+fn authority(place: &Place) -> [String; 2] {
+    let dir = place.path().display();
+    let text = format!("ca: {{ cert: {dir}/ca/x.crt, key: {dir}/ca/x.key }}\ndefault: {{ intercept: true }}\n");
+    ["-c".to_owned(), place.write("ca.yaml", &text)]
+}
+
+#[test]
+fn an_authority_is_made_once_shown_and_given_out_without_its_key() {
+    let place = Place::new();
+    let [c, yaml] = authority(&place);
+    let ca = |args: &[&str]| place.run(&[&[&c, &yaml, "ca"], args].concat());
+    let (cert, key) = (place.path().join("ca/x.crt"), place.path().join("ca/x.key"));
+
+    let missing = place.run(&["check", &yaml]);
+    assert_eq!(missing.code, Some(1));
+    assert!(missing.stderr.contains("attache ca init"), "{}", missing.stderr);
+    assert!(ca(&["show"]).stderr.contains("attache ca init"));
+
+    let made = ca(&["init"]);
+    assert_eq!((made.code, made.stdout.as_str()), (Some(0), ""), "{made:?}");
+    assert_eq!((mode(&cert), mode(&key)), (0o644, 0o600));
+    let first = std::fs::read_to_string(&cert).unwrap();
+    let again = ca(&["init"]);
+    assert_eq!(again.code, Some(1));
+    assert!(again.stderr.contains("--force"), "{}", again.stderr);
+    assert_eq!(std::fs::read_to_string(&cert).unwrap(), first);
+    assert_eq!(place.run(&["check", &yaml]).code, Some(0));
+
+    assert_eq!(ca(&["export"]).stdout, first);
+    let shown = ca(&["show"]);
+    let json: Value = serde_json::from_str(&ca(&["show", "--json"]).stdout).unwrap();
+    let sha256 = json["sha256"].as_str().unwrap();
+    assert_eq!((sha256.len(), &json["valid"]), (95, &Value::Bool(true)));
+    assert!(json["days_left"].as_u64().is_some_and(|days| (363..=365).contains(&days)), "{json}");
+    assert!(shown.stdout.contains(sha256) && shown.stdout.contains("update-ca-certificates"), "{}", shown.stdout);
+    let der = place.path().join("out.der");
+    assert_eq!(ca(&["export", "--format", "der", "--out", der.to_str().unwrap()]).code, Some(0));
+    assert_eq!(std::fs::read(&der).unwrap()[0], 0x30);
+    let secret = std::fs::read_to_string(&key).unwrap();
+    let secret = secret.lines().nth(1).unwrap();
+    for said in [made.stderr, shown.stdout, ca(&["export"]).stdout] {
+        assert!(!said.contains(secret));
+    }
+
+    assert_eq!(ca(&["init", "--force"]).code, Some(0));
+    assert_ne!(std::fs::read_to_string(&cert).unwrap(), first);
+    assert_eq!((mode(&cert), mode(&key)), (0o644, 0o600));
+}
+
+#[test]
+fn a_key_that_others_may_read_starts_nothing() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let place = Place::new();
+    let [c, yaml] = authority(&place);
+    place.run(&[&c, &yaml, "ca", "init"]);
+    let key = place.path().join("ca/x.key");
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o640)).unwrap();
+
+    let ran = place.run(&[&c, &yaml, "serve", "--listen", "127.0.0.1:0", "--admin", "false"]);
+
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.stderr.contains("mode 640") && ran.stderr.contains("x.key"), "{}", ran.stderr);
+}

@@ -7,6 +7,7 @@
 //! `run` ends with its child's.
 
 mod admin;
+mod ca;
 mod check;
 mod completions;
 mod config;
@@ -68,6 +69,8 @@ enum Command {
     Env(env::Args),
     /// Write a commented configuration for one service to ./attache.yaml.
     Init(init::Args),
+    /// Make, show or export the local authority of `intercept`.
+    Ca(ca::Args),
     /// Print the configuration with where each value comes from, or its JSON Schema.
     Config(config::Args),
     /// Make the running proxy read its configuration again.
@@ -97,6 +100,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Explain(args) => explain::run(file, &args),
         Command::Env(args) => env::run(file, &args),
         Command::Init(args) => init::run(&args),
+        Command::Ca(args) => ca::run(file, &args),
         Command::Config(args) => config::run(file, &args),
         Command::Reload(flags) => reload::run(file, &flags),
         Command::Healthcheck(flags) => healthcheck::run(file, &flags),

@@ -16,7 +16,17 @@ const JSON_VERSION: u64 = 1;
 /// Prints a command's data, and with it ends the command.
 pub(crate) fn data(text: impl Display) -> ExitCode {
     let mut stdout = io::stdout().lock();
-    match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
+    written(writeln!(stdout, "{text}").and_then(|()| stdout.flush()))
+}
+
+/// The same for what is no text.
+pub(crate) fn bytes(content: &[u8]) -> ExitCode {
+    let mut stdout = io::stdout().lock();
+    written(stdout.write_all(content).and_then(|()| stdout.flush()))
+}
+
+fn written(written: io::Result<()>) -> ExitCode {
+    match written {
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
             failure(format!("cannot write to standard output: {e}"));
             ExitCode::FAILURE
