@@ -1,4 +1,5 @@
 //! Interception: whose tunnels are opened and whose are not, what holds inside, and who is told what.
+#![cfg(unix)]
 #![allow(clippy::panic, reason = "a failed expectation fails the test")]
 
 use std::path::Path;
@@ -244,18 +245,37 @@ async fn a_client_that_does_not_trust_the_authority_is_told_of() {
     drop(client);
     failed(&proxy, "closed", 1.0).await;
 
+    // One that judges by itself, when the handshake is over, and leaves without a request.
+    assert!(shake(&proxy, TARGET, trusting(authority.pem(), &[]), "api.test").await.is_ok());
+    failed(&proxy, "unused", 1.0).await;
+
     let status = status(&proxy).await;
     let refused = &status["intercept_refused"];
     assert_eq!(refused.as_array().map(Vec::len), Some(1), "{status}");
     assert_eq!(
         (&refused[0]["host"], &refused[0]["reason"], &refused[0]["count"]),
-        (&"api.test".into(), &"closed".into(), &3.into())
+        (&"api.test".into(), &"closed".into(), &4.into())
     );
     assert!(refused[0]["next"].as_str().is_some_and(|next| next.contains("intercept: false")));
-    assert_eq!((&status["intercepted"], &status["intercept_failures"]), (&serde_json::json!(["api.test"]), &3.into()));
+    assert_eq!((&status["intercepted"], &status["intercept_failures"]), (&serde_json::json!(["api.test"]), &4.into()));
     assert_eq!(status["intercept_ca"]["sha256"], authority.identity().fingerprint.as_str());
     assert!(status["intercept_ca"]["days_left"].as_u64().is_some_and(|days| (6..=7).contains(&days)), "{status}");
     assert_eq!(origin.count(), 0);
+}
+
+#[tokio::test]
+async fn a_handshake_has_its_time() {
+    let certs = Certs::default();
+    let origin = origin(&certs, &["http/1.1"], |_| Reply::ok("yes")).await;
+    let short = "server: { tls_handshake: 50ms }\n";
+    let (proxy, _) = Proxy::opening(&format!("{short}{}", api(&certs, &origin, "intercept: true")));
+    let mut client = proxy.client().await.tunnel(TARGET).await;
+
+    client.send(&certs.hello("api.test")[..20]).await;
+
+    assert!(client.rest().await.is_empty());
+    failed(&proxy, "timeout", 1.0).await;
+    assert_eq!(status(&proxy).await["intercept_refused"], serde_json::json!([]));
 }
 
 #[tokio::test]

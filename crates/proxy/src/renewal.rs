@@ -1,4 +1,5 @@
-//! The certificates that listeners show: looked at once a second, told to the metrics, and missed before they end.
+//! The certificates that listeners show, and that of the authority of `intercept`: looked at once a second, told to
+//! the metrics, and missed before they end. The authority's is read anew by a reload only.
 //!
 //! Read whole by the control thread like secrets, so that every way of replacing a file is seen, a swapped symlink of
 //! Kubernetes included.
@@ -34,7 +35,12 @@ impl Renewal {
     pub fn run(&mut self, now: Tick) {
         let fronts = self.state.fronts();
         fronts.iter().for_each(|front| front.refresh());
-        let shown: Vec<Shown> = fronts.iter().flat_map(|front| front.shown()).collect();
+        let authority = self.state.read_authority().and_then(|authority| {
+            let identity = authority.identity();
+            let path = identity.file.as_ref()?.display().to_string();
+            Some(Shown { path, names: Vec::new(), expires: Some(identity.until), flaw: None })
+        });
+        let shown: Vec<Shown> = fronts.iter().flat_map(|front| front.shown()).chain(authority).collect();
         self.warn(&shown, clock::wall(now).as_secs());
         self.events.certificates_are(shown.into_iter().map(|one| Certificate {
             file: one.path,
@@ -46,11 +52,11 @@ impl Renewal {
     fn warn(&mut self, shown: &[Shown], now: u64) {
         for (path, left) in self.ending(shown, now) {
             match left {
-                0 => tracing::warn!(file = path, "a listener's certificate has expired; put a new one in its place"),
+                0 => tracing::warn!(file = path, "a certificate of ours has expired; put a new one in its place"),
                 left => tracing::warn!(
                     file = path,
                     hours_left = left / 3600,
-                    "a listener's certificate expires soon; put a new one in its place"
+                    "a certificate of ours expires soon; put a new one in its place"
                 ),
             }
         }

@@ -161,6 +161,11 @@ impl State {
         Ok(read)
     }
 
+    /// The authority of the files, as long as a configuration uses it.
+    pub fn read_authority(&self) -> Option<Arc<Authority>> {
+        self.authority.lock().upgrade()
+    }
+
     /// The cell of a secret; `load` fills it.
     pub fn secret(&self, key: SecretKey) -> Secret {
         self.secrets.lock().entry(key).or_default().clone()

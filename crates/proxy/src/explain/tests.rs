@@ -71,6 +71,24 @@ fn every_policy_of_a_named_upstream_is_told() {
 }
 
 #[test]
+fn a_tunnel_that_is_opened_is_explained_by_the_route_inside() {
+    let told = explained("https://api.example.com/v1/?lang=en");
+    assert!(told.contains("https (CONNECT, opened)") && told.contains("intercepted, as `api` says"), "{told}");
+    assert!(told.contains("bearer from file /run/secrets/api_token"), "{told}");
+
+    // The same tunnel, in which another route or none is met.
+    let text = "default: deny\nroutes: [{match: {host: a.test, path: /b/}, respond: 200},\
+                {match: a.test, name: opens, respond: 204, intercept: true}]";
+    let model = config::parse(text, "test", config::Format::Yaml).expect("a model").model;
+    let told = |url: &str| explain(&model, "GET", url, &[]).expect("explained").to_string();
+    let inner = told("https://a.test/b/");
+    assert!(inner.contains("answered here: 200") && inner.contains("as `opens` says"), "{inner}");
+    assert!(told("https://b.test/").contains("403"));
+    assert!(told("https://a.test:8443/").contains("connect_ports"));
+    assert!(!told("http://a.test/").contains("intercepted"));
+}
+
+#[test]
 fn how_one_of_several_targets_is_picked_is_told() {
     assert_told("http://billing.internal/", &["the better of two", "header"]);
     assert!(!explained("http://api.example.com/v1/?lang=en").contains("the better of two"), "weights decide");

@@ -27,6 +27,7 @@ pub struct Refusal {
     pub count: u64,
     /// When, the last time.
     pub last: Tick,
+    told: bool,
 }
 
 /// See the module.
@@ -43,19 +44,25 @@ impl Refusals {
     /// A client refused; `true` if that is worth a message.
     pub(super) fn note(&self, host: &Host, reason: Refused, now: Tick) -> bool {
         let Kept { all, said } = &mut *self.0.lock();
-        if let Some(known) = all.iter_mut().find(|one| one.host == *host) {
-            (known.reason, known.count, known.last) = (reason, known.count + 1, now);
-            return false;
+        let known = all.iter().position(|one| one.host == *host).unwrap_or_else(|| {
+            if all.len() >= KEPT
+                && let Some((quietest, _)) = all.iter().enumerate().min_by_key(|(_, one)| one.last)
+            {
+                all.swap_remove(quietest);
+            }
+            all.push(Refusal { host: host.clone(), reason, count: 0, last: now, told: false });
+            all.len() - 1
+        });
+        let known = &mut all[known];
+        (known.count, known.last) = (known.count + 1, now);
+        // Browsers open connections in advance: that some were not used says less than a refusal.
+        let is_doubtful = reason == Refused::Unused;
+        if !is_doubtful {
+            known.reason = reason;
         }
-        if all.len() >= KEPT
-            && let Some((quietest, _)) = all.iter().enumerate().min_by_key(|(_, one)| one.last)
-        {
-            all.swap_remove(quietest);
-        }
-        all.push(Refusal { host: host.clone(), reason, count: 1, last: now });
-        let speaks = said.is_none_or(|said| now.since(said) >= QUIET);
+        let speaks = !is_doubtful && !known.told && said.is_none_or(|said| now.since(said) >= QUIET);
         if speaks {
-            *said = Some(now);
+            (known.told, *said) = (true, Some(now));
         }
         speaks
     }
@@ -86,6 +93,28 @@ mod tests {
 
         let all = refusals.all();
         assert_eq!((all[0].count, all[0].reason, all[0].last), (2, Refused::Closed, later));
+    }
+
+    #[test]
+    fn one_that_was_only_not_used_is_listed_and_nobody_is_called() {
+        let refusals = Refusals::default();
+
+        assert!(!refusals.note(&host("a.test"), Refused::Unused, Tick::ZERO));
+        assert_eq!(refusals.all()[0].reason, Refused::Unused);
+        assert!(refusals.note(&host("a.test"), Refused::BadCertificate, Tick::ZERO));
+        assert!(!refusals.note(&host("a.test"), Refused::Unused, Tick::ZERO));
+
+        assert_eq!((refusals.all()[0].reason, refusals.all()[0].count), (Refused::BadCertificate, 3));
+    }
+
+    #[test]
+    fn what_could_not_be_said_at_once_is_said_later() {
+        let refusals = Refusals::default();
+
+        assert!(refusals.note(&host("a.test"), Refused::Closed, Tick::ZERO));
+        assert!(!refusals.note(&host("b.test"), Refused::Closed, Tick::ZERO));
+        assert!(refusals.note(&host("b.test"), Refused::Closed, Tick::ZERO + QUIET));
+        assert!(!refusals.note(&host("b.test"), Refused::Closed, Tick::ZERO + QUIET * 2));
     }
 
     #[test]

@@ -7,17 +7,23 @@
 use std::io;
 use std::sync::Arc;
 
+use bytes::BytesMut;
 use exchange::{Authority as Target, Host, Io, clock};
 use rustls::server::Acceptor;
 use rustls::{AlertDescription as Alert, Error as Rustls};
-use telemetry::metrics::Refused;
+use telemetry::metrics::{Refused, Rejection};
+use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 use tokio_rustls::LazyConfigAcceptor;
 
 use super::Authority;
 use crate::listener::conn::{self, Entry};
+use crate::listener::drain::Mode;
 use crate::listener::sniff::Spoken;
 use crate::worker::Worker;
+
+/// Taken at once of what is asked first.
+const CHUNK: usize = 1024;
 
 /// Who signs for a tunnel, and by which route.
 #[derive(Clone, Debug)]
@@ -37,8 +43,9 @@ impl Opening {
         let events = worker.stats().events();
         match shaken {
             Ok(Ok((io, agreed))) => {
-                events.intercepts().opened(&self.route);
-                conn::serve_agreed(io, agreed, Entry { tls: true, ..entry }, worker).await;
+                if let Some(io) = self.asked(io, tunnel.host(), &worker).await {
+                    conn::serve_agreed(io, agreed, Entry { tls: true, ..entry }, worker).await;
+                }
                 true
             }
             failed => {
@@ -52,6 +59,33 @@ impl Opening {
                     None => {}
                 }
                 reason != Refused::Name
+            }
+        }
+    }
+
+    /// Waits for the first bytes of a request, and puts them back; nothing if there are none.
+    async fn asked(&self, mut io: Io, host: &Host, worker: &Worker) -> Option<Io> {
+        let (mut drain, events) = (worker.drain(), worker.stats().events());
+        let mut early = BytesMut::with_capacity(CHUNK);
+        let read = tokio::select! {
+            biased;
+            read = timeout(worker.limits().first_byte, io.read_buf(&mut early)) => read,
+            // Nothing was asked yet, so nothing is in flight.
+            () = async { drain.reached(Mode::Draining).await; tokio::time::sleep(conn::QUIET).await } => return None,
+        };
+        match read {
+            Ok(Ok(1..)) => {
+                events.intercepts().opened(&self.route);
+                Some(io.rewound(early.freeze()))
+            }
+            Ok(Ok(0) | Err(_)) => {
+                self.told(host, Refused::Unused);
+                events.intercepts().refused(&self.route, Refused::Unused);
+                None
+            }
+            Err(_) => {
+                worker.stats().connection_rejected(Rejection::SniffTimeout);
+                None
             }
         }
     }
@@ -89,7 +123,8 @@ impl Opening {
             | Refused::BadCertificate
             | Refused::CertificateUnknown
             | Refused::Expired
-            | Refused::Closed => self.authority.refusals.note(host, reason, clock::now()),
+            | Refused::Closed
+            | Refused::Unused => self.authority.refusals.note(host, reason, clock::now()),
             Refused::Name | Refused::Timeout | Refused::Tls => false,
         };
         if refused {

@@ -29,7 +29,7 @@ const HYPER_HEADERS: usize = 100;
 const BUFFER: usize = 128 * 1024;
 /// A draining HTTP/1 connection between two requests stays this long: what the client has just sent is served, with
 /// `Connection: close`, where closing at once would answer it with a reset. HTTP/2 has GOAWAY for that.
-pub(super) const QUIET: Duration = Duration::from_millis(100);
+pub(crate) const QUIET: Duration = Duration::from_millis(100);
 /// For the last words to a client that is cut off.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 

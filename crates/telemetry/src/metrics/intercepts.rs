@@ -20,6 +20,8 @@ pub enum Refused {
     Expired,
     /// It left when it had seen the certificate, without a word.
     Closed,
+    /// It finished the handshake, and left without asking for anything: some apps look at the certificate only then.
+    Unused,
     /// It asked for another name than the tunnel's.
     Name,
     /// It took too long.
@@ -29,12 +31,13 @@ pub enum Refused {
 }
 
 impl Refused {
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::UnknownCa,
         Self::BadCertificate,
         Self::CertificateUnknown,
         Self::Expired,
         Self::Closed,
+        Self::Unused,
         Self::Name,
         Self::Timeout,
         Self::Tls,
@@ -48,6 +51,7 @@ impl Refused {
             Self::CertificateUnknown => "certificate_unknown",
             Self::Expired => "expired",
             Self::Closed => "closed",
+            Self::Unused => "unused",
             Self::Name => "name",
             Self::Timeout => "timeout",
             Self::Tls => "tls",
@@ -105,8 +109,8 @@ mod tests {
         let mut seen = Vec::new();
         intercepts.each(|route, opened, refused| seen.push((route.to_owned(), opened, refused.to_vec())));
 
-        assert_eq!(seen, [("api".to_owned(), 1, (1..=8).collect())]);
-        assert_eq!(intercepts.totals(), (1, 36));
+        assert_eq!(seen, [("api".to_owned(), 1, (1..=9).collect())]);
+        assert_eq!(intercepts.totals(), (1, 45));
         let words: std::collections::BTreeSet<_> = Refused::ALL.iter().map(|why| why.label()).collect();
         assert_eq!(words.len(), Refused::ALL.len());
     }
