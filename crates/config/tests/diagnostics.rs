@@ -347,7 +347,7 @@ fn a_queue_needs_places_and_a_burst_a_rate() {
 
 #[test]
 fn keys_of_later_versions_are_unknown() {
-    for key in ["health", "allow", "intercept"] {
+    for key in ["health", "intercept"] {
         assert_eq!(ids(&found(&format!("{ROUTE}{key}: 1\n"))), ["unknown-key"], "{key}");
     }
     for key in ["parent", "tracing"] {

@@ -1,5 +1,6 @@
 //! Which route a request would take and what it would meet there. Nothing is sent.
 
+mod callers;
 mod detours;
 
 use std::fmt;
@@ -7,13 +8,14 @@ use std::time::Duration;
 
 use config::Model;
 use config::model::{self, Policy};
-use exchange::{Authority, Client, Door, Head};
+use exchange::{Authority, Client, Door, Exchange, Head};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use serde::Serialize;
 
 use crate::offline::Offline;
 use crate::params;
+use crate::permit;
 use crate::snapshot::{End, Plan};
 use crate::stack::Site;
 
@@ -30,6 +32,8 @@ pub struct Explanation {
     /// Why it is refused, or what to know.
     notes: Vec<String>,
     layers: Vec<&'static str>,
+    /// Who may use it, a rule each; none: everyone who can reach the listener.
+    allow: Vec<String>,
     targets: Vec<String>,
     timeouts: Vec<(&'static str, String)>,
     /// How a client says how long it waits; empty where it has no say.
@@ -48,12 +52,34 @@ pub struct Explanation {
     mirror: String,
 }
 
+/// What is asked about.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Question<'a> {
+    /// The method.
+    pub method: &'a str,
+    /// Where the client would send it.
+    pub url: &'a str,
+    /// Names and values.
+    pub headers: &'a [(String, String)],
+    /// What is known of the caller, such as `user:alice`; nothing: somebody on this machine.
+    pub caller: &'a [String],
+}
+
 /// Explains a request to `url`.
 ///
 /// # Errors
 /// What is wrong with the method, the URL or the headers.
 pub fn explain(model: &Model, method: &str, url: &str, headers: &[(String, String)]) -> Result<Explanation, String> {
-    let head = head(method, url)?;
+    answer(model, &Question { method, url, headers, caller: &[] })
+}
+
+/// Explains a request of a certain caller.
+///
+/// # Errors
+/// What is wrong with the question.
+pub fn answer(model: &Model, question: &Question<'_>) -> Result<Explanation, String> {
+    let Question { method, url, headers, caller } = *question;
+    let head = Head { client: callers::client(caller)?, ..head(method, url)? };
     let mut map = HeaderMap::new();
     for (name, value) in headers {
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("`{name}` is not a header name"))?;
@@ -64,12 +90,19 @@ pub fn explain(model: &Model, method: &str, url: &str, headers: &[(String, Strin
     let site = offline.site();
     let request = format!("{} {url}", head.method);
     if head.tls {
-        return Ok(tunnel(site, &head, request));
+        return Ok(tunnel(site, head, request, !caller.is_empty()));
     }
     let (plan, stack, origin) = match site.table().find(&head, &map) {
         Some(index) => {
             let snapshot = site.snapshot();
             (&snapshot.routes[index], &site.stacks()[index], Some(snapshot.model.routes[index].origin.clone()))
+        }
+        None if site.table().keeps(&head, None) => {
+            return Ok(refused(
+                request,
+                "http (absolute-form)",
+                "the routes of this host are for other callers (`match: who`): 403; ask with --as",
+            ));
         }
         None if site.passes() => (&site.snapshot().default, site.default_stack(), None),
         None => {
@@ -94,11 +127,16 @@ pub fn explain(model: &Model, method: &str, url: &str, headers: &[(String, Strin
     }
     explanation.origin = origin;
     explanation.layers.clone_from(&stack.layers);
+    if !caller.is_empty() {
+        let exchange = Exchange::new(head, None);
+        explanation.notes.push(verdict(permit::request(plan, &exchange)));
+    }
     Ok(explanation)
 }
 
 /// `https://` through a proxy is a CONNECT: opaque.
-fn tunnel(site: &Site, head: &Head, request: String) -> Explanation {
+fn tunnel(site: &Site, mut head: Head, request: String, asked: bool) -> Explanation {
+    (head.door, head.method) = (Door::Connect, Method::CONNECT);
     let port = head.authority.port_or(443);
     let door = "https (CONNECT)";
     if !site.connect_ports().iter().any(|(first, last)| (*first..=*last).contains(&port)) {
@@ -118,8 +156,26 @@ fn tunnel(site: &Site, head: &Head, request: String) -> Explanation {
         explanation.notes.push(format!(
             "a route names {host}, but its policies do not apply inside a tunnel: call http://{host}/ instead"
         ));
+        explanation.allow =
+            site.table().to(&target).flat_map(|index| who_may(&site.snapshot().routes[index])).collect();
+    }
+    if asked {
+        let exchange = Exchange::new(head, None);
+        explanation.notes.push(verdict(permit::tunnel(site, &exchange, true)));
     }
     explanation
+}
+
+/// What `allow` says of the caller that was asked about.
+fn verdict(outcome: Result<(), exchange::Error>) -> String {
+    match outcome {
+        Ok(()) => "this caller may".into(),
+        Err(error) => format!("403: {}", error.detail().unwrap_or_default()),
+    }
+}
+
+fn who_may(plan: &Plan) -> Vec<String> {
+    plan.policy.allow.iter().map(callers::rule).collect()
 }
 
 fn refused(request: String, door: &'static str, why: &str) -> Explanation {
@@ -131,6 +187,7 @@ fn refused(request: String, door: &'static str, why: &str) -> Explanation {
         origin: None,
         notes: vec![why.to_owned()],
         layers: Vec::new(),
+        allow: Vec::new(),
         targets: Vec::new(),
         timeouts: Vec::new(),
         deadline: String::new(),
@@ -172,6 +229,7 @@ fn of_plan(plan: &Plan, request: String, door: &'static str) -> Explanation {
         origin: None,
         notes: policy.fault.iter().map(detours::fault).collect(),
         layers: Vec::new(),
+        allow: who_may(plan),
         targets,
         timeouts: timeouts(policy),
         deadline: policy.deadline.as_ref().map(deadline).unwrap_or_default(),
@@ -390,6 +448,7 @@ impl fmt::Display for Explanation {
             return Ok(());
         }
         row("stack", &self.layers.join(" > "))?;
+        self.allow.iter().try_for_each(|rule| row("allow", rule))?;
         for target in &self.targets {
             row("goes to", target)?;
         }

@@ -20,6 +20,7 @@ use crate::listener::conn::{self, Entry};
 use crate::listener::hello;
 use crate::listener::sniff::{self, Spoken};
 use crate::listener::takeover::Takeover;
+use crate::permit;
 use crate::stack::{Site, Stack};
 use crate::worker::Worker;
 
@@ -48,7 +49,12 @@ pub(super) async fn serve(mut leave: Leave, site: Arc<Site>, request: Request<Bo
         return Ok(leave.refused(Error::new(ErrorKind::Internal).with_detail("the connection cannot be taken over")));
     };
     let head = &leave.exchange.head;
-    if head.authority.port_or(PLAIN) == PLAIN {
+    // To port 80 what is inside is seen before anything is dialed; whatever turns out not to be is asked again then.
+    let opaque = head.authority.port_or(PLAIN) != PLAIN;
+    if let Err(error) = permit::tunnel(&site, &leave.exchange, opaque) {
+        return Ok(leave.refused(error));
+    }
+    if !opaque {
         return Ok(open(leave, site, client, None));
     }
     let stack = Arc::clone(site.default_stack());
@@ -136,6 +142,11 @@ impl Inside {
     }
 
     async fn late(self, client: Io) {
+        if let Err(error) = permit::tunnel(&self.named, &self.exchange, true) {
+            self.exchange.set_reason(error.kind);
+            tracing::debug!(reason = error.kind.label(), %error, "tunnel");
+            return;
+        }
         let mut request = Request::new(Body::empty().with_record(Arc::clone(&self.exchange)));
         *request.method_mut() = http::Method::CONNECT;
         if let Ok(target) = self.exchange.head.authority.to_string().parse() {
