@@ -14,6 +14,10 @@ pub(crate) struct Args {
     /// A header of the request, as in -H 'accept: text/html'; repeatable.
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = header)]
     headers: Vec<(String, String)>,
+    /// What is known of the caller, as in --as user:alice; also unit, cgroup, container, spiffe, dns, identity, name,
+    /// claim:path=value and `remote`; repeatable. Says whether it may.
+    #[arg(long = "as", value_name = "KEY:VALUE")]
+    caller: Vec<String>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -31,7 +35,8 @@ pub(crate) fn run(file: Option<PathBuf>, args: &Args) -> ExitCode {
         Err(code) => return code,
     };
     let method = args.method.to_ascii_uppercase();
-    match proxy::explain(&loaded.model, &method, &args.url, &args.headers) {
+    let question = proxy::Question { method: &method, url: &args.url, headers: &args.headers, caller: &args.caller };
+    match proxy::answer(&loaded.model, &question) {
         Ok(explanation) if args.json => match serde_json::to_value(&explanation) {
             Ok(value) => out::json(value),
             Err(error) => failed(&error.to_string()),

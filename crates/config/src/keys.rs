@@ -73,6 +73,14 @@ form!(USER, user, false, "a user name");
 form!(MEDIA, media, false, "a media type such as `text/*` or `application/json`");
 form!(ON, on, true, "a failure such as `connect_refused`, or a status such as `503` or `5xx`");
 form!(TEXT, text, true, "text");
+form!(CALLER, caller, false, "`anyone_local`, `authenticated`, `anyone`, or such as `user:alice`");
+form!(USER_OF, user_of, true, "a user's name or number");
+form!(UNIT, unit, false, "a systemd unit such as `backup.service`");
+form!(CGROUP, cgroup, false, "a control group such as `/system.slice/*`");
+form!(CONTAINER, container, false, "a container's identifier, or its first 12 digits");
+form!(SPIFFE, spiffe, false, "a SPIFFE id such as `spiffe://example.org/ns/prod/sa/web`");
+form!(DNS, dns, false, "a host name such as `app.example.com` or `*.example.com`");
+form!(SHOWN, shown, false, "a token's subject, a key's name or a user; `*` for any");
 
 static ADDRESS_KIND: Kind = Kind::Form(&ADDRESS);
 static ENDPOINT_KIND: Kind = Kind::Table(&ENDPOINT);
@@ -99,6 +107,11 @@ pub(crate) static ROOT_KIND: Kind = Kind::Table(&ROOT);
 pub(crate) static DEFAULT_KIND: Kind = Kind::Table(&DEFAULT);
 pub(crate) static ROUTE_KIND: Kind = Kind::Table(&ROUTE);
 static UPSTREAM_KIND: Kind = Kind::Table(&UPSTREAM);
+static RULE_KIND: Kind = Kind::Table(&RULE);
+static HOST_KIND: Kind = Kind::Form(&HOST);
+static PATH_MATCH_KIND: Kind = Kind::Form(&PATH_MATCH);
+static TEXT_KIND: Kind = Kind::Form(&TEXT);
+static TEXTS_KIND: Kind = OneOrMany(&TEXT_KIND);
 static TARGET_KIND: Kind = Kind::Table(&TARGET);
 static RETRY_KIND: Kind = Kind::Table(&RETRY);
 static HEDGE_KIND: Kind = Kind::Table(&HEDGE);
@@ -289,7 +302,13 @@ pub(crate) static BALANCE: Table = table(
     )]],
 );
 
-static POLICY: [Field; 15] = [
+static POLICY: [Field; 16] = [
+    field(
+        "allow",
+        OneOrMany(&RULE_KIND),
+        Means("everyone who can reach the listener"),
+        "Who may use it; everybody else is refused.",
+    ),
     field("rewrite", Kind::Table(&REWRITE), Is("{}"), "Changes to the target on its way out."),
     field("deadline", Kind::Table(&DEADLINE), Means("grpc-timeout only"), "How long the client itself waits."),
     field("retry", OrFalse(&RETRY_KIND), Is("{}"), "Repeats what is safe to repeat."),
@@ -375,7 +394,55 @@ pub(crate) static MATCH: Table = table(
         aliased("method", &["methods"], OneOrMany(&METHOD_KIND), Is("[]"), "Methods; none means all."),
         field("headers", Map(&HEADER, &VALUE_MATCH_KIND), Is("{}"), "Header values: exact, * for present, ~regex."),
         field("query", Map(&TEXT, &VALUE_MATCH_KIND), Is("{}"), "Query parameters: exact, * for present, ~regex."),
+        field("who", Kind::Table(&WHO), Means("anyone"), "Who calls, by what its connection proves."),
     ]],
+);
+
+/// Callers, wherever they are named.
+static CALLERS: [Field; 10] = [
+    field(
+        "is",
+        Kind::Form(&CALLER),
+        Means("whoever the rest says"),
+        "A word for many, or one of the keys as `key:value`.",
+    ),
+    field("user", Kind::Form(&USER_OF), Means("any"), "The user its process runs as, by name or number."),
+    field("unit", Kind::Form(&UNIT), Means("any"), "The systemd unit of its process."),
+    field("cgroup", Kind::Form(&CGROUP), Means("any"), "The control group of its process; with /* all below."),
+    field("container", Kind::Form(&CONTAINER), Means("any"), "The container of its process."),
+    field(
+        "spiffe",
+        Kind::Form(&SPIFFE),
+        Means("any"),
+        "The SPIFFE id in its certificate; * is one segment, a last /* all below.",
+    ),
+    field("dns", Kind::Form(&DNS), Means("any"), "A host name in its certificate; a first * is one label."),
+    field("identity", Kind::Form(&LABEL), Means("any"), "What accepted its token, key or password."),
+    field("name", Kind::Form(&SHOWN), Means("any"), "The subject, key or user that it showed; * for any."),
+    field("claims", Map(&TEXT, &TEXTS_KIND), Is("{}"), "What its token says: paths such as org.id, and values."),
+];
+
+pub(crate) static WHO: Table =
+    table("who", "A caller; all parts must hold, and what is not known never does.", Some("is"), &[&CALLERS]);
+
+pub(crate) static RULE: Table = table(
+    "rule",
+    "Who may, and what.",
+    Some("is"),
+    &[
+        &CALLERS,
+        &[
+            field("hosts", OneOrMany(&HOST_KIND), Is("[]"), "Hosts; none means all."),
+            aliased("methods", &["method"], OneOrMany(&METHOD_KIND), Is("[]"), "Methods; none means all."),
+            aliased(
+                "paths",
+                &["path"],
+                OneOrMany(&PATH_MATCH_KIND),
+                Is("[]"),
+                "Paths as in a match; none means all. One with .. in it is none of them.",
+            ),
+        ],
+    ],
 );
 
 pub(crate) static TARGET: Table = table(

@@ -5,6 +5,7 @@
 mod detour;
 mod policy;
 mod upstream;
+mod who;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -16,6 +17,7 @@ use ipnet::IpNet;
 pub use self::detour::*;
 pub use self::policy::*;
 pub use self::upstream::*;
+pub use self::who::*;
 
 /// A whole configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -130,6 +132,8 @@ pub struct Match {
     pub methods: Vec<String>,
     pub headers: Vec<(String, ValueMatch)>,
     pub query: Vec<(String, ValueMatch)>,
+    /// By what its connection proves; `None`: anyone.
+    pub who: Option<Who>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Default)]

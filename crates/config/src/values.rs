@@ -9,6 +9,7 @@ mod detour;
 mod http;
 mod limit;
 mod net;
+mod who;
 
 pub(crate) use detour::on;
 pub(crate) use http::{
@@ -17,6 +18,8 @@ pub(crate) use http::{
 };
 pub(crate) use limit::{hedge_after, per, rate};
 pub(crate) use net::{To, address, destination, host, name, net, origin, resolve, rewritten_host, socket, to, url};
+
+pub(crate) use who::{caller, cgroup, container, dns, shown, spiffe, unit, user_of};
 
 /// Why a text is not of a form.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,4 +1,5 @@
-//! What was done to a request off its usual way, for log and metrics: a fallback that answered, a fault that was injected.
+//! What was done to a request off its usual way, for log and metrics: a fallback that answered, a fault that was
+//! injected, a caller that was refused.
 //!
 //! Most requests have none of it, and then it is two words that nobody writes.
 
@@ -69,6 +70,32 @@ impl Fault {
     }
 }
 
+/// By what a caller was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Denied {
+    /// No route is for this caller.
+    Route = 1,
+    /// No rule of the route fits.
+    Rule = 2,
+    /// Somebody else decided so.
+    Decision = 3,
+}
+
+impl Denied {
+    /// All of them, by their number less one.
+    pub const ALL: [Self; 3] = [Self::Route, Self::Rule, Self::Decision];
+
+    /// The word in logs.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Route => "route",
+            Self::Rule => "rule",
+            Self::Decision => "decision",
+        }
+    }
+}
+
 const FAILED: u64 = 1 << 8;
 
 /// The record of it; see the module.
@@ -77,6 +104,7 @@ pub struct Detour {
     /// `by`, whether it stands in for a failure, attempts, and the status or the failure's number; 0 for none.
     fallback: AtomicU64,
     faults: AtomicU8,
+    denied: AtomicU8,
 }
 
 impl Detour {
@@ -112,9 +140,20 @@ impl Detour {
         Fault::ALL.into_iter().filter(move |fault| faults & *fault as u8 != 0)
     }
 
+    /// Notes that its caller was refused.
+    pub fn deny(&self, by: Denied) {
+        self.denied.store(by as u8, Relaxed);
+    }
+
+    /// By what its caller was refused, if it was.
+    pub fn denied(&self) -> Option<Denied> {
+        let denied = self.denied.load(Relaxed);
+        Denied::ALL.into_iter().find(|by| *by as u8 == denied)
+    }
+
     /// Nothing of it happened.
     pub fn is_none(&self) -> bool {
-        self.fallback.load(Relaxed) == 0 && self.faults.load(Relaxed) == 0
+        self.fallback.load(Relaxed) == 0 && self.faults.load(Relaxed) == 0 && self.denied.load(Relaxed) == 0
     }
 }
 
@@ -138,6 +177,11 @@ mod tests {
         detour.injected(Fault::Delay);
 
         assert_eq!(detour.faults().collect::<Vec<_>>(), [Fault::Delay, Fault::Reset]);
+        assert_eq!(detour.denied(), None);
+        for by in Denied::ALL {
+            detour.deny(by);
+            assert_eq!(detour.denied(), Some(by));
+        }
         assert!(!detour.is_none());
     }
 }

@@ -20,6 +20,7 @@ use upstream::endpoint::{Key, Protocol};
 use crate::intercept;
 use crate::listener::tls::{Front, Part};
 use crate::params;
+use crate::permit;
 use crate::route::{Field, Table};
 use crate::snapshot::{Aside, Credential, End, Group, Plan, Snapshot, Target};
 use crate::state::{SecretForm, SecretKey, State};
@@ -58,8 +59,10 @@ pub fn snapshot(model: Model, generation: u64, ground: &Ground<'_>) -> Result<Sn
         tls(&model.default.policy, ground.state).map_err(|error| wrong.push(format!("default: {error}").into()));
     let via = Via::new(ground.pseudonym);
     let faulty = faulty(&model.default.policy).map_err(|error| wrong.push(format!("default: {error}").into()));
-    match (table, default, via, faulty) {
-        (Ok(table), Ok(tls), Ok(via), Ok(faulty)) if wrong.is_empty() => Ok(Snapshot {
+    let allow = permit::rules(&model.default.policy.allow);
+    let allow = allow.map_err(|error| wrong.push(format!("default: {error}").into()));
+    match (table, default, via, faulty, allow) {
+        (Ok(table), Ok(tls), Ok(via), Ok(faulty), Ok(allow)) if wrong.is_empty() => Ok(Snapshot {
             generation,
             groups: groups(&model, &routes),
             table,
@@ -68,6 +71,7 @@ pub fn snapshot(model: Model, generation: u64, ground: &Ground<'_>) -> Result<Sn
                 name: DEFAULT.into(),
                 policy: model.default.policy.clone(),
                 end: End::Hosts { tls },
+                allow,
                 any_host: true,
                 credential: None,
                 places: places(DEFAULT, &model.default.policy, true, ground.state),
@@ -132,6 +136,7 @@ fn plan(model: &Model, route: &model::Route, state: &State) -> Result<Plan, Stri
     Ok(Plan {
         name: route.name.as_str().into(),
         policy: route.policy.clone(),
+        allow: permit::rules(&route.policy.allow)?,
         any_host: route.matcher.host == model::HostMatch::Any,
         credential: credential(route.policy.auth.as_ref(), state),
         asides: route.policy.asides().map(|aside| beside(model, route, aside, state)).collect::<Result<_, _>>()?,

@@ -13,10 +13,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use exchange::body::Side;
+use exchange::detour::Denied;
 use exchange::exchange::{Connection, Upload};
 use exchange::headers::Via;
 use exchange::service::Outcome;
-use exchange::{Body, Door, Error, ErrorKind, Exchange, Head, ResponseFuture, clock};
+use exchange::{Body, Door, Error, ErrorKind, Exchange, ResponseFuture, clock};
 use http::request::Parts;
 use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
@@ -26,6 +27,7 @@ use self::normal::Normal;
 use crate::listener::conn::Entry;
 use crate::listener::pulse::Pulse;
 use crate::listener::takeover::Takeover;
+use crate::permit;
 use crate::stack::{Site, Stack};
 use crate::worker::Worker;
 
@@ -74,7 +76,7 @@ impl Edge {
         }
         let found = match refused {
             Some(error) => Err(error),
-            None => find(site, &exchange.head, &parts.headers, named),
+            None => find(site, &exchange, &parts.headers, named),
         };
         let request = Request::from_parts(parts, watched(body, &exchange, worker));
         let stack = match &found {
@@ -170,7 +172,8 @@ fn panicked() -> Error {
     Error::new(ErrorKind::Internal).with_detail("a panic was caught; please report it")
 }
 
-fn find(site: &Site, head: &Head, headers: &HeaderMap, named: Option<usize>) -> Result<Arc<Stack>, Error> {
+fn find(site: &Site, exchange: &Exchange, headers: &HeaderMap, named: Option<usize>) -> Result<Arc<Stack>, Error> {
+    let head = &exchange.head;
     if head.door == Door::Connect {
         return connect::admit(site, head);
     }
@@ -180,6 +183,10 @@ fn find(site: &Site, head: &Head, headers: &HeaderMap, named: Option<usize>) -> 
     };
     match found {
         Some(index) => Ok(Arc::clone(&site.stacks()[index])),
+        None if site.table().keeps(head, named) => {
+            exchange.detour.deny(Denied::Route);
+            Err(permit::nobody(head))
+        }
         None if named.is_some() => Err(Error::new(ErrorKind::NoRoute).with_detail("the route's own match refuses it")),
         None if site.is_own(&head.authority, head.tls) && !head.door.is_proxy() => {
             Err(Error::new(ErrorKind::NoRoute).with_detail("this is the proxy itself, and no route serves this host"))

@@ -1,5 +1,6 @@
 //! Which route a request would take and what it would meet there. Nothing is sent.
 
+mod callers;
 mod detours;
 
 use std::fmt;
@@ -7,13 +8,14 @@ use std::time::Duration;
 
 use config::Model;
 use config::model::{self, Policy};
-use exchange::{Authority, Client, Door, Head};
+use exchange::{Authority, Client, Door, Exchange, Head};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use serde::Serialize;
 
 use crate::offline::Offline;
 use crate::params;
+use crate::permit;
 use crate::snapshot::{End, Plan};
 use crate::stack::Site;
 
@@ -30,6 +32,8 @@ pub struct Explanation {
     /// Why it is refused, or what to know.
     notes: Vec<String>,
     layers: Vec<&'static str>,
+    /// Who may use it, a rule each; none: everyone who can reach the listener.
+    allow: Vec<String>,
     targets: Vec<String>,
     timeouts: Vec<(&'static str, String)>,
     /// How a client says how long it waits; empty where it has no say.
@@ -48,12 +52,34 @@ pub struct Explanation {
     mirror: String,
 }
 
+/// What is asked about.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Question<'a> {
+    /// The method.
+    pub method: &'a str,
+    /// Where the client would send it.
+    pub url: &'a str,
+    /// Names and values.
+    pub headers: &'a [(String, String)],
+    /// What is known of the caller, such as `user:alice`; nothing: somebody on this machine.
+    pub caller: &'a [String],
+}
+
 /// Explains a request to `url`.
 ///
 /// # Errors
 /// What is wrong with the method, the URL or the headers.
 pub fn explain(model: &Model, method: &str, url: &str, headers: &[(String, String)]) -> Result<Explanation, String> {
-    let head = head(method, url)?;
+    answer(model, &Question { method, url, headers, caller: &[] })
+}
+
+/// Explains a request of a certain caller.
+///
+/// # Errors
+/// What is wrong with the question.
+pub fn answer(model: &Model, question: &Question<'_>) -> Result<Explanation, String> {
+    let Question { method, url, headers, caller } = *question;
+    let head = Head { client: callers::client(caller)?, ..head(method, url)? };
     let mut map = HeaderMap::new();
     for (name, value) in headers {
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("`{name}` is not a header name"))?;
@@ -66,13 +92,20 @@ pub fn explain(model: &Model, method: &str, url: &str, headers: &[(String, Strin
     let target = Authority::new(head.authority.host().clone(), Some(head.authority.port_or(443)));
     let opening = site.opening(&target).filter(|_| head.tls && connects(site, &target));
     if head.tls && opening.is_none() {
-        return Ok(tunnel(site, &head, request));
+        return Ok(tunnel(site, head, request, !caller.is_empty()));
     }
     let door = if opening.is_some() { "https (CONNECT, opened)" } else { "http (absolute-form)" };
     let (plan, stack, origin) = match site.table().find(&head, &map) {
         Some(index) => {
             let snapshot = site.snapshot();
             (&snapshot.routes[index], &site.stacks()[index], Some(snapshot.model.routes[index].origin.clone()))
+        }
+        None if site.table().keeps(&head, None) => {
+            return Ok(refused(
+                request,
+                door,
+                "the routes of this host are for other callers (`match: who`): 403; ask with --as",
+            ));
         }
         None if site.passes() => (&site.snapshot().default, site.default_stack(), None),
         None => {
@@ -100,11 +133,16 @@ pub fn explain(model: &Model, method: &str, url: &str, headers: &[(String, Strin
     }
     explanation.origin = origin;
     explanation.layers.clone_from(&stack.layers);
+    if !caller.is_empty() {
+        let exchange = Exchange::new(head, None);
+        explanation.notes.push(verdict(permit::request(plan, &exchange)));
+    }
     Ok(explanation)
 }
 
 /// `https://` through a proxy is a CONNECT: opaque.
-fn tunnel(site: &Site, head: &Head, request: String) -> Explanation {
+fn tunnel(site: &Site, mut head: Head, request: String, asked: bool) -> Explanation {
+    (head.door, head.method) = (Door::Connect, Method::CONNECT);
     let port = head.authority.port_or(443);
     let door = "https (CONNECT)";
     let target = Authority::new(head.authority.host().clone(), Some(port));
@@ -125,6 +163,12 @@ fn tunnel(site: &Site, head: &Head, request: String) -> Explanation {
             "a route names {host}, but its policies do not apply inside a tunnel: call http://{host}/ instead, or set \
              `intercept: true`"
         ));
+        explanation.allow =
+            site.table().to(&target).flat_map(|index| who_may(&site.snapshot().routes[index])).collect();
+    }
+    if asked {
+        let exchange = Exchange::new(head, None);
+        explanation.notes.push(verdict(permit::tunnel(site, &exchange, true)));
     }
     explanation
 }
@@ -132,6 +176,18 @@ fn tunnel(site: &Site, head: &Head, request: String) -> Explanation {
 fn connects(site: &Site, target: &Authority) -> bool {
     let port = target.port_or(443);
     site.connect_ports().iter().any(|(first, last)| (*first..=*last).contains(&port))
+}
+
+/// What `allow` says of the caller that was asked about.
+fn verdict(outcome: Result<(), exchange::Error>) -> String {
+    match outcome {
+        Ok(()) => "this caller may".into(),
+        Err(error) => format!("403: {}", error.detail().unwrap_or_default()),
+    }
+}
+
+fn who_may(plan: &Plan) -> Vec<String> {
+    plan.policy.allow.iter().map(callers::rule).collect()
 }
 
 fn refused(request: String, door: &'static str, why: &str) -> Explanation {
@@ -143,6 +199,7 @@ fn refused(request: String, door: &'static str, why: &str) -> Explanation {
         origin: None,
         notes: vec![why.to_owned()],
         layers: Vec::new(),
+        allow: Vec::new(),
         targets: Vec::new(),
         timeouts: Vec::new(),
         deadline: String::new(),
@@ -184,6 +241,7 @@ fn of_plan(plan: &Plan, request: String, door: &'static str) -> Explanation {
         origin: None,
         notes: policy.fault.iter().map(detours::fault).collect(),
         layers: Vec::new(),
+        allow: who_may(plan),
         targets,
         timeouts: timeouts(policy),
         deadline: policy.deadline.as_ref().map(deadline).unwrap_or_default(),
@@ -402,6 +460,7 @@ impl fmt::Display for Explanation {
             return Ok(());
         }
         row("stack", &self.layers.join(" > "))?;
+        self.allow.iter().try_for_each(|rule| row("allow", rule))?;
         for target in &self.targets {
             row("goes to", target)?;
         }

@@ -13,6 +13,7 @@ pub mod listener;
 pub mod messages;
 pub mod offline;
 mod params;
+mod permit;
 mod places;
 pub mod reload;
 mod renewal;
@@ -29,7 +30,7 @@ mod wrong;
 /// How connections are made: the command line checks upstreams by the same rules.
 pub use ::upstream::connect;
 pub use control::{Bound, Ended, Running, Settings, StartError, start};
-pub use explain::{Explanation, explain};
+pub use explain::{Explanation, Question, answer, explain};
 pub use house::check;
 pub use intercept::Authority;
 pub use wrong::Wrong;

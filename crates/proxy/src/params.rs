@@ -8,8 +8,8 @@ use config::model::{self, HeaderEdit, Policy};
 use exchange::{ArcService, Load};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use middleware::{
-    Algorithms, browser, compress, concurrency, deadline, decompress, headers, pacing, rate_limit, redirect, respond,
-    retry, target,
+    Algorithms, allow, browser, compress, concurrency, deadline, decompress, headers, pacing, rate_limit, redirect,
+    respond, retry, target,
 };
 use policy::backoff::Backoff;
 use policy::{breaker, budget, health, hedge};
@@ -19,6 +19,7 @@ use upstream::set::{Balance, HashOn, Rules};
 use upstream::upstream::host_budgets;
 
 pub use self::detour::{fallback, fault, headers_beside, mirror, target_beside};
+use crate::permit::Rule;
 use crate::route::Field;
 use crate::snapshot::{End, Plan, Snapshot, Target};
 use crate::worker::Worker;
@@ -36,6 +37,12 @@ pub fn browser(plan: &Plan) -> Option<browser::Params> {
     plan.credential
         .as_ref()
         .map(|_| browser::Params { origins: plan.policy.browser_origins.clone(), any_host: plan.any_host })
+}
+
+/// Only where there are rules.
+pub fn allow(plan: &Plan) -> Option<allow::Params> {
+    let rules = plan.allow.iter().map(Rule::layered).collect();
+    (!plan.allow.is_empty()).then_some(allow::Params { rules })
 }
 
 /// Only where something is sent, and the route says how much at once.

@@ -23,6 +23,7 @@ use upstream::set::Rules;
 
 use crate::intercept::Authority;
 use crate::listener::tls::Front;
+use crate::permit::Rule;
 use crate::route::{Field, Table};
 
 /// A numbered configuration, ready to be instantiated by each worker, infallibly.
@@ -61,6 +62,8 @@ pub struct Plan {
     pub policy: Policy,
     /// What is at the end.
     pub end: End,
+    /// Who may; none: everyone.
+    pub allow: Arc<[Arc<Rule>]>,
     /// Its match names no host.
     pub any_host: bool,
     /// The credential, if it has one.

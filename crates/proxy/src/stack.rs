@@ -6,8 +6,8 @@ use std::time::Duration;
 use exchange::{ArcService, Authority, Exchange, Load, Random};
 use middleware::observe::Watch;
 use middleware::{
-    browser, compress, concurrency, credentials, deadline, decompress, fallback, fault, headers, hedge, mirror, pacing,
-    rate_limit, redirect, respond, retry, target,
+    allow, browser, compress, concurrency, credentials, deadline, decompress, fallback, fault, headers, hedge, mirror,
+    pacing, rate_limit, redirect, respond, retry, target,
 };
 use telemetry::Observer;
 use tower::Layer;
@@ -50,6 +50,7 @@ pub fn build(plan: &Plan, snapshot: &Snapshot, worker: &Arc<Worker>) -> Stack {
     route.note("observe", true); // counts and logs at the body's end; held by the edge, so it needs no box
     let deadline = route.push("deadline", Some(deadline::layer(params::deadline(policy)))); // the total time, over all below
     let browser = route.push("browser", params::browser(plan).map(browser::layer)); // a web page may not borrow a credential
+    let allow = route.push("allow", params::allow(plan).map(allow::layer)); // who may; everybody else is refused
     let rate =
         route.push("rate_limit", params::rate_limit(plan).map(|(params, meters)| rate_limit::layer(params, meters))); // no more than so many in a time
     let fallback = route.push(
@@ -104,11 +105,12 @@ pub fn build(plan: &Plan, snapshot: &Snapshot, worker: &Arc<Worker>) -> Stack {
             )
         }
     };
-    let service = [deadline, browser, rate, fallback, fault, concurrency, mirror, compress, decompress, retry, hedge]
-        .into_iter()
-        .rev()
-        .flatten()
-        .fold(end, |inner, wrap| wrap(inner));
+    let service =
+        [deadline, browser, allow, rate, fallback, fault, concurrency, mirror, compress, decompress, retry, hedge]
+            .into_iter()
+            .rev()
+            .flatten()
+            .fold(end, |inner, wrap| wrap(inner));
     let observer = Arc::new(worker.observer(&plan.name));
     let config::model::Timeout { tunnel_idle, idle, .. } = policy.timeout;
     Stack { name: Arc::clone(&plan.name), layers: route.names, service, tunnel_idle, idle, observer }

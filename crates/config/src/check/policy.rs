@@ -69,6 +69,7 @@ impl Check<'_> {
             self.report.warning("no-effect", fields.key("browser_origins"), message, "remove it, or add `auth`");
         }
         Policy {
+            allow: self.allow(fields),
             rewrite: self.rewrite(&fields.section("rewrite", &REWRITE)),
             timeout: self.timeout(fields, kind),
             deadline: fields.table("deadline", &DEADLINE).and_then(|deadline| self.deadline(&deadline)),

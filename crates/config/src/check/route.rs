@@ -48,6 +48,7 @@ impl Check<'_> {
             methods: fields.all("method", values::method),
             headers: fields.pairs("headers", values::header_name, values::value_match),
             query: fields.pairs("query", values::text, values::value_match),
+            who: self.peer(fields),
         }
     }
 

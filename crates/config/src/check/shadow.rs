@@ -12,6 +12,7 @@ pub(super) fn covers(first: &Match, later: &Match) -> bool {
         && methods(&first.methods, &later.methods)
         && values(&first.headers, &later.headers)
         && values(&first.query, &later.query)
+        && (first.who.is_none() || first.who == later.who)
 }
 
 fn host(first: &HostMatch, later: &HostMatch) -> bool {

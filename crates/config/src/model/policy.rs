@@ -5,6 +5,8 @@ use super::*;
 /// Everything a route and the default share.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
+    /// Who may; empty: everyone who can reach the listener.
+    pub allow: Vec<Rule>,
     pub rewrite: Rewrite,
     pub timeout: Timeout,
     /// `None`: a client has no say, but for `grpc-timeout`.

@@ -24,6 +24,7 @@ use crate::listener::drain::{Drain, Mode};
 use crate::listener::hello;
 use crate::listener::sniff::{self, Spoken};
 use crate::listener::takeover::Takeover;
+use crate::permit;
 use crate::stack::{Site, Stack};
 use crate::worker::Worker;
 
@@ -62,7 +63,13 @@ pub(super) async fn serve(mut leave: Leave, site: Arc<Site>, request: Request<Bo
     };
     let head = &leave.exchange.head;
     let opening = site.opening(&head.authority);
-    if head.authority.port_or(PLAIN) == PLAIN || opening.is_some() {
+    // To port 80, and of a host that is intercepted, what is inside is seen before anything is dialed; whatever turns out
+    // not to be is asked again then.
+    let opaque = head.authority.port_or(PLAIN) != PLAIN && opening.is_none();
+    if let Err(error) = permit::tunnel(&site, &leave.exchange, opaque) {
+        return Ok(leave.refused(error));
+    }
+    if !opaque {
         return Ok(open(leave, site, client, None, opening));
     }
     let stack = Arc::clone(site.default_stack());
@@ -176,6 +183,11 @@ impl Inside {
     async fn late(self, mut client: Io) {
         if !is_led_to(&self.named, &self.exchange.head.authority) {
             return self.exchange.set_reason(ErrorKind::NoRoute);
+        }
+        if let Err(error) = permit::tunnel(&self.named, &self.exchange, true) {
+            self.exchange.set_reason(error.kind);
+            tracing::debug!(reason = error.kind.label(), %error, "tunnel");
+            return;
         }
         let mut request = Request::new(Body::empty().with_record(Arc::clone(&self.exchange)));
         *request.method_mut() = http::Method::CONNECT;

@@ -14,7 +14,9 @@ fn full() -> Model {
 
 fn explained(url: &str) -> String {
     let headers = [("x-tenant".to_owned(), "a".to_owned())];
-    explain(&full(), "GET", url, &headers).expect("an explanation").to_string()
+    let caller = ["unit:backup.service".to_owned()];
+    let question = Question { method: "GET", url, headers: &headers, caller: &caller };
+    answer(&full(), &question).expect("an explanation").to_string()
 }
 
 fn assert_told(url: &str, told: &[&str]) {
@@ -26,7 +28,7 @@ fn assert_told(url: &str, told: &[&str]) {
 
 #[test]
 fn every_policy_of_a_route_is_told() {
-    let layers = "observe > deadline > browser > rate_limit > fallback > fault > concurrency > mirror > compress > \
+    let layers = "observe > deadline > browser > allow > rate_limit > fallback > fault > concurrency > mirror > compress > \
                   decompress > retry > hedge > target > pacing > headers > credentials > upstream";
     assert_told(
         "http://api.example.com/v1/?lang=en",

@@ -2,8 +2,11 @@
 
 use config::model::{Match, PathMatch, ValueMatch};
 use exchange::Head;
+use exchange::identity::{Caller, Who};
 use http::{HeaderMap, HeaderName, Method};
 use regex_automata::meta::Regex;
+
+use crate::permit;
 
 /// A compiled match.
 pub struct Matcher {
@@ -12,9 +15,12 @@ pub struct Matcher {
     methods: Vec<Method>,
     headers: Vec<Field>,
     query: Vec<(String, Value)>,
+    /// Whoever calls, by what the connection proves.
+    who: Option<Who>,
 }
 
-enum Path {
+/// A compiled path.
+pub enum Path {
     Any,
     Exact(String),
     Prefix(String),
@@ -30,12 +36,7 @@ enum Value {
 impl Matcher {
     /// Compiles a checked match; the error names the part that does not compile.
     pub fn new(from: &Match, port: Option<u16>) -> Result<Self, String> {
-        let path = match &from.path {
-            PathMatch::Any => Path::Any,
-            PathMatch::Exact(path) => Path::Exact(path.clone()),
-            PathMatch::Prefix(path) => Path::Prefix(path.clone()),
-            PathMatch::Regex(pattern) => Path::Regex(regex(pattern)?),
-        };
+        let path = Path::new(&from.path)?;
         let methods = from
             .methods
             .iter()
@@ -48,7 +49,8 @@ impl Matcher {
             .iter()
             .map(|(name, value)| Ok((name.clone(), Value::new(value)?)))
             .collect::<Result<_, String>>()?;
-        Ok(Self { port, path, methods, headers, query })
+        let who = from.who.as_ref().map(permit::who);
+        Ok(Self { port, path, methods, headers, query, who })
     }
 
     /// The port it is for; all if there is none.
@@ -56,10 +58,21 @@ impl Matcher {
         self.port
     }
 
+    /// It is for some callers only.
+    pub const fn is_choosy(&self) -> bool {
+        self.who.is_some()
+    }
+
+    /// Whether it is for this caller.
+    pub fn is_for(&self, caller: &Caller<'_>) -> bool {
+        self.who.as_ref().is_none_or(|who| who.holds(caller))
+    }
+
     /// Whether all of it holds. A request below `/r/<name>/` has named its route, so its port says nothing.
     pub fn holds(&self, head: &Head, headers: &HeaderMap, named: bool) -> bool {
         let port = head.authority.port_or(if head.tls { 443 } else { 80 });
-        (named || self.port.is_none_or(|wanted| wanted == port))
+        self.is_for(&Caller::at(&head.client))
+            && (named || self.port.is_none_or(|wanted| wanted == port))
             && self.path.holds(head.path.path())
             && (self.methods.is_empty() || self.methods.contains(&head.method))
             && self.headers.iter().all(|field| field.is_in(headers))
@@ -84,7 +97,18 @@ impl Field {
 }
 
 impl Path {
-    fn holds(&self, path: &str) -> bool {
+    /// Compiles a checked one; the error names the part that does not compile.
+    pub fn new(from: &PathMatch) -> Result<Self, String> {
+        Ok(match from {
+            PathMatch::Any => Self::Any,
+            PathMatch::Exact(path) => Self::Exact(path.clone()),
+            PathMatch::Prefix(path) => Self::Prefix(path.clone()),
+            PathMatch::Regex(pattern) => Self::Regex(regex(pattern)?),
+        })
+    }
+
+    /// Whether it is this path.
+    pub fn holds(&self, path: &str) -> bool {
         match self {
             Self::Any => true,
             Self::Exact(wanted) => path == wanted,

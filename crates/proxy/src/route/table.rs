@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use config::model::{Action, HostMatch, Route};
+use exchange::identity::Caller;
 use exchange::{Authority, Head, Host};
 use http::HeaderMap;
 
@@ -91,8 +92,8 @@ impl Table {
 
     /// The first route that matches.
     pub fn find(&self, head: &Head, headers: &HeaderMap) -> Option<usize> {
-        let mut list = self.of_host(head.authority.host()).iter().copied();
-        list.find(|index| self.routes[*index].holds(head, headers, false))
+        let list = self.of(head.authority.host());
+        list.iter().copied().find(|index| self.routes[*index].holds(head, headers, false))
     }
 
     /// A host that some route names, whatever else it asks.
@@ -105,7 +106,7 @@ impl Table {
 
     /// A destination that some route names and leads to: what `default: deny` lets a tunnel through to.
     pub fn leads_to(&self, authority: &Authority) -> bool {
-        self.of_host(authority.host()).iter().any(|index| {
+        self.of(authority.host()).iter().any(|index| {
             self.lead[*index]
                 && !self.any.contains(index)
                 && self.routes[*index].port().is_none_or(|wanted| authority.port() == Some(wanted))
@@ -115,11 +116,42 @@ impl Table {
     /// The first route of a host and port that says whether tunnels there are opened, and what it says: of the request
     /// inside, which may want another one, nothing is known yet.
     pub fn intercepts(&self, authority: &Authority) -> Option<(usize, bool)> {
-        let mut list = self.of_host(authority.host()).iter().copied();
+        let mut list = self.of(authority.host()).iter().copied();
         list.find_map(|index| {
             let here = self.routes[index].port().is_none_or(|wanted| authority.port() == Some(wanted));
             self.intercept[index].filter(|_| here).map(|says| (index, says))
         })
+    }
+
+    /// Where a request of this host found no route: whether that is because its routes are for other callers. Once a host
+    /// has a route that is for some, nobody else gets there by the default.
+    pub fn keeps(&self, head: &Head, named: Option<usize>) -> bool {
+        let port = head.authority.port_or(if head.tls { 443 } else { 80 });
+        let is_kept = |index: usize| self.routes[index].is_choosy();
+        match named {
+            Some(index) => is_kept(index) && !self.routes[index].is_for(&Caller::at(&head.client)),
+            None => self.of(head.authority.host()).iter().any(|index| {
+                is_kept(*index)
+                    && !self.any.contains(index)
+                    && self.routes[*index].port().is_none_or(|wanted| wanted == port)
+            }),
+        }
+    }
+
+    /// The routes that name a tunnel's destination: those that lead somewhere, if any does.
+    pub fn to(&self, authority: &Authority) -> impl Iterator<Item = usize> {
+        let named = |index: &usize| {
+            !self.any.contains(index)
+                && self.routes[*index].port().is_none_or(|wanted| authority.port_or(443) == wanted)
+        };
+        let list = self.of(authority.host());
+        let lead = list.iter().any(|index| named(index) && self.lead[*index]);
+        list.iter().copied().filter(move |index| named(index) && (self.lead[*index] || !lead))
+    }
+
+    /// Whether a route is for this caller.
+    pub fn is_for(&self, index: usize, caller: &Caller<'_>) -> bool {
+        self.routes[index].is_for(caller)
     }
 
     /// The route of `/r/<name>/`, and the host it stands for if it names exactly one.
@@ -133,7 +165,7 @@ impl Table {
         self.routes[index].holds(head, headers, true)
     }
 
-    fn of_host(&self, host: &Host) -> &Vec<usize> {
+    fn of(&self, host: &Host) -> &Vec<usize> {
         match host {
             Host::Name(name) => self.by_name(name),
             Host::Ip(ip) => self.exact.get(ip.to_string().as_str()).unwrap_or(&self.any),

@@ -46,6 +46,9 @@ pub(super) fn line(out: &mut Vec<u8>, exchange: &Exchange, route: &str, status: 
     if let Some(kind) = exchange.reason() {
         word(out, "reason", kind.label());
     }
+    if let Some(by) = exchange.detour.denied() {
+        word(out, "denied", by.label());
+    }
     number(out, "bytes_in", exchange.bytes_in());
     number(out, "bytes_out", exchange.bytes_out());
     millis(out, "dur_ms", now.since(head.started));

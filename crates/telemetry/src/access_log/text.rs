@@ -35,6 +35,9 @@ pub(super) fn line(out: &mut Vec<u8>, exchange: &Exchange, route: &str, status: 
     if let Some(kind) = exchange.reason() {
         let _ = write!(out, "  {tint}{}{plain}", kind.label());
     }
+    if let Some(by) = exchange.detour.denied() {
+        let _ = write!(out, ": {}", by.label());
+    }
     if let Some(why) = exchange.retry_denied() {
         let _ = write!(out, "  no retry: {why}");
     }
