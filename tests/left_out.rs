@@ -18,6 +18,11 @@ const SUITES: &[(&str, &str, &str)] = &[
         "WebSocket, gRPC and server-sent events between programs by others",
         "python3, Node.js, curl, a package registry",
     ),
+    (
+        "tests/tenants.rs",
+        "processes of several users at one daemon",
+        "root, to start them: `cargo test --test tenants -- --ignored`",
+    ),
     ("benches/gate", "instructions and system calls per request", "Linux, nginx, valgrind, strace, a release build"),
     (
         "benches/storm/run",

@@ -24,7 +24,9 @@ use crate::house::House;
 use crate::intercept::Authority;
 use crate::listener::accept::{self, Acceptor, Door, Listening, Rules, Seat, Workers};
 use crate::listener::drain::{Drain, Mode, Switch};
+use crate::listener::peer::Peers;
 use crate::messages::Messages;
+use crate::permit;
 use crate::places::Places;
 use crate::reload::{self, Reloader};
 use crate::renewal::Renewal;
@@ -217,10 +219,11 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
     let (switch, drain) = Switch::new();
     let (seats, threads) = spawn_workers(workers, &house, &snapshot, &drain, &snapshots)?;
     let (mut listening, mut bound, mut rules) = (Vec::new(), Vec::new(), Vec::new());
+    let (deep, peers) = (permit::is_deep(&snapshot.model), Arc::new(Peers::default()));
     for (((socket, address), clients), tls) in doors.into_iter().zip(&snapshot.fronts) {
         listening.push(socket);
         bound.push(address);
-        rules.push(Arc::new(RwLock::new(Rules { clients, max_connections, tls: tls.clone() })));
+        rules.push(Arc::new(RwLock::new(Rules { clients, max_connections, tls: tls.clone(), deep })));
     }
     let control = Arc::new(Control {
         house: Arc::clone(&house),
@@ -241,7 +244,12 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
         .zip(&control.rules)
         .map(|(listening, rules)| Acceptor {
             listening,
-            door: Door { rules: Arc::clone(rules), workers: control.workers.clone(), stats: Arc::clone(&stats) },
+            door: Door {
+                rules: Arc::clone(rules),
+                workers: control.workers.clone(),
+                stats: Arc::clone(&stats),
+                peers: Some(Arc::clone(&peers)),
+            },
         })
         .collect();
     let kept = Arc::clone(&control);
@@ -363,6 +371,7 @@ fn adopt(control: &Control, addresses: &[Address]) {
     for (index, (address, rules)) in addresses.iter().zip(&control.rules).enumerate() {
         let mut rules = rules.write();
         rules.max_connections = snapshot.model.server.max_connections;
+        rules.deep = permit::is_deep(&snapshot.model);
         if let Some(index) = of_address(&snapshot.model.listen, index, address) {
             rules.clients.clone_from(&snapshot.model.listen[index].clients);
             rules.tls.clone_from(&snapshot.fronts[index]);

@@ -7,6 +7,7 @@ mod farewell;
 pub mod h2;
 pub mod hello;
 pub mod io;
+pub mod peer;
 pub mod pulse;
 pub mod sniff;
 pub mod takeover;

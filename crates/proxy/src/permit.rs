@@ -10,6 +10,7 @@
 
 use std::sync::Arc;
 
+use config::Model;
 use config::model::{self, HostMatch};
 use exchange::detour::Denied;
 use exchange::identity::who::User;
@@ -168,6 +169,15 @@ fn is_plain(path: &str) -> bool {
         matches!(name.replace("%2e", ".").as_str(), "." | "..")
     };
     !odd && !lower.split('/').any(climbs)
+}
+
+/// Whether some rule asks for more of a process than the kernel says of its socket.
+pub fn is_deep(model: &Model) -> bool {
+    let policies = model.routes.iter().map(|route| &route.policy).chain([&model.default.policy]);
+    let rules = policies.flat_map(|policy| &policy.allow).map(|rule| &rule.who);
+    rules
+        .chain(model.routes.iter().filter_map(|route| route.matcher.who.as_ref()))
+        .any(|from| who(from).asks_for_process())
 }
 
 /// A caller as the configuration names it.

@@ -63,7 +63,7 @@ impl Solo {
             cut: AtomicBool::new(false),
             house: Arc::clone(&house),
         });
-        let door = Door { rules, workers: control.workers.clone(), stats: house.metrics.shard() };
+        let door = Door { rules, workers: control.workers.clone(), stats: house.metrics.shard(), peers: None };
         let (commands, orders) = mpsc::channel(1);
         tokio::spawn(Arc::clone(&worker).run(arriving, snapshots));
         tokio::spawn(control::run(Arc::clone(&control), Doors::default(), orders, drain));

@@ -11,13 +11,15 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use config::model::Address;
-use exchange::Client;
+use exchange::{Client, Peer};
 use ipnet::IpNet;
 use parking_lot::RwLock;
 use telemetry::metrics::{Rejection, Shard};
+use tokio::net::unix::UCred;
 use tokio::sync::mpsc;
 
 use super::drain::{Drain, Mode};
+use super::peer::Peers;
 use super::tls::Front;
 use crate::worker::{Arrival, Held, Socket};
 
@@ -157,6 +159,8 @@ pub struct Rules {
     pub max_connections: usize,
     /// How it speaks TLS, if it does.
     pub tls: Option<Arc<Front>>,
+    /// Some rule asks for the unit, the control group or the container of a client.
+    pub deep: bool,
 }
 
 /// Accepts until the process drains.
@@ -166,10 +170,13 @@ pub struct Acceptor {
 }
 
 /// Who may come in at a listener, and where they go.
+#[derive(Clone)]
 pub struct Door {
     pub rules: Arc<RwLock<Rules>>,
     pub workers: Workers,
     pub stats: Arc<Shard>,
+    /// Finds out which process a client is; `None`: nobody asks.
+    pub peers: Option<Arc<Peers>>,
 }
 
 impl Acceptor {
@@ -205,9 +212,11 @@ impl Door {
     async fn unix(&self, listener: std::os::unix::net::UnixListener) -> io::Result<()> {
         let listener = tokio::net::UnixListener::from_std(listener)?;
         loop {
-            match listener.accept().await.and_then(|(unix, _)| unix.into_std()) {
-                Ok(unix) => {
-                    self.hand_over(Socket::Unix(unix), Client { addr: None, local: true, peer: None }).await;
+            let accepted = listener.accept().await;
+            match accepted.and_then(|(unix, _)| Ok((unix.peer_cred(), unix.into_std()?))) {
+                Ok((credentials, unix)) => {
+                    let client = Client { addr: None, local: true, peer: None };
+                    self.identified(Socket::Unix(unix), client, Ask::Unix(credentials)).await;
                 }
                 Err(error) => back_off(&error).await,
             }
@@ -225,8 +234,27 @@ impl Door {
         // Without it small answers wait for the client's delayed acknowledgement.
         if tcp.set_nodelay(true).is_ok() {
             let client = Client { addr: Some(SocketAddr::new(ip, from.port())), local: ip.is_loopback(), peer: None };
-            self.hand_over(Socket::Tcp(tcp), client).await;
+            match tcp.local_addr() {
+                Ok(to) if client.local => {
+                    self.identified(Socket::Tcp(tcp), client, Ask::Loopback { from, to }).await;
+                }
+                _ => self.hand_over(Socket::Tcp(tcp), client).await,
+            }
         }
+    }
+
+    /// Hands a client over with its process. To look for more than its user takes a while, in which others are accepted.
+    async fn identified(&self, socket: Socket, mut client: Client, ask: Ask) {
+        let Some(peers) = &self.peers else { return self.hand_over(socket, client).await };
+        if !self.rules.read().deep {
+            client.peer = ask.answered(peers, false).await;
+            return self.hand_over(socket, client).await;
+        }
+        let (door, peers) = (self.clone(), Arc::clone(peers));
+        tokio::spawn(async move {
+            client.peer = ask.answered(&peers, true).await;
+            door.hand_over(socket, client).await;
+        });
     }
 
     /// Gives a client to a worker, unless there are too many.
@@ -248,6 +276,21 @@ impl Door {
             next = (socket, client, tls);
         }
         self.stats.connection_rejected(Rejection::Overloaded);
+    }
+}
+
+/// By what a process is found.
+enum Ask {
+    Unix(io::Result<UCred>),
+    Loopback { from: SocketAddr, to: SocketAddr },
+}
+
+impl Ask {
+    async fn answered(self, peers: &Peers, deep: bool) -> Option<Arc<Peer>> {
+        match self {
+            Self::Unix(credentials) => peers.unix(credentials, deep).await,
+            Self::Loopback { from, to } => peers.loopback(from, to, deep).await,
+        }
     }
 }
 
@@ -280,7 +323,7 @@ mod tests {
         }
         let rules = Arc::new(RwLock::new(Rules { max_connections: 100, ..Rules::default() }));
         let stats = telemetry::Metrics::new("test").shard();
-        (Door { rules, workers: Workers(seats.into()), stats }, workers)
+        (Door { rules, workers: Workers(seats.into()), stats, peers: None }, workers)
     }
 
     async fn arrive(door: &Door) -> std::os::unix::net::UnixStream {

@@ -40,6 +40,7 @@ pub(super) fn line(out: &mut Vec<u8>, exchange: &Exchange, route: &str, status: 
     word(out, "proto", proto(head.version));
     key(out, "client");
     client(out, head.client.addr);
+    caller(out, exchange);
     if status != 0 {
         number(out, "status", u64::from(status));
     }
@@ -81,6 +82,38 @@ pub(super) fn line(out: &mut Vec<u8>, exchange: &Exchange, route: &str, status: 
         word(out, "breaker", labels::breaker(state));
     }
     out.extend_from_slice(b"}\n");
+}
+
+/// Who it was, as far as it is known: `user` and `unit` of its process, `identity` by what it showed.
+fn caller(out: &mut Vec<u8>, exchange: &Exchange) {
+    let peer = exchange.head.client.peer.as_deref();
+    if let Some(process) = peer.and_then(|peer| peer.process.as_ref()) {
+        match &process.user {
+            Some(user) => text(out, "user", user),
+            None => {
+                key(out, "user");
+                out.push(b'"');
+                decimal(out, process.uid.into());
+                out.push(b'"');
+            }
+        }
+        if let Some(unit) = &process.unit {
+            text(out, "unit", unit);
+        }
+    }
+    if let Some(identity) = identity(exchange) {
+        text(out, "identity", identity);
+    }
+}
+
+/// Whom it showed itself to be, by its request or its certificate; not more of it than fits a line.
+pub(super) fn identity(exchange: &Exchange) -> Option<&str> {
+    const MOST: usize = 128;
+    let shown =
+        exchange.principal().map(|principal| if principal.name.is_empty() { &*principal.by } else { &*principal.name });
+    let certificate = || exchange.head.client.peer.as_ref()?.certificate.as_ref()?.spiffe().map(|id| &**id);
+    let identity = shown.or_else(certificate)?;
+    Some(&identity[..identity.floor_char_boundary(MOST)])
 }
 
 /// The client side's protocol by its usual name.

@@ -182,3 +182,51 @@ fn off_has_no_writer() {
     assert!(log.writer().is_none());
     assert!(log.close(Duration::ZERO));
 }
+
+#[test]
+fn who_it_was_is_written_as_far_as_it_is_known() {
+    use exchange::Peer;
+    use exchange::identity::{Principal, Process, Proof};
+    let of = |user: Option<&str>, unit: Option<&str>, principal: Option<&str>| {
+        let mut head = head(Method::GET, "/");
+        let process = Process {
+            uid: 1000,
+            user: user.map(Arc::from),
+            pid: None,
+            unit: unit.map(Arc::from),
+            cgroup: None,
+            container: None,
+        };
+        head.client.peer = Some(Arc::new(Peer { process: Some(process), ..Peer::default() }));
+        let exchange = Exchange::new(head, None);
+        if let Some(name) = principal {
+            let claims = serde_json::Map::from_iter([("secret".to_owned(), json!("claim"))]);
+            exchange.set_principal(Arc::new(Principal {
+                proof: Proof::Jwt,
+                by: "issuer".into(),
+                name: name.into(),
+                claims,
+            }));
+        }
+        exchange.answered(200, None, Some(after(1)));
+        exchange
+    };
+    let long = "\u{e9}".repeat(100);
+    let all = [
+        of(None, None, None),
+        of(Some("al\"ice"), Some("a.service"), Some("app\n")),
+        of(None, None, Some("")),
+        of(None, None, Some(&long)),
+    ];
+
+    let lines = lines(1.0, &all.each_ref());
+
+    assert_eq!((&lines[0]["user"], lines[0].get("unit"), lines[0].get("identity")), (&json!("1000"), None, None));
+    assert_eq!(
+        (&lines[1]["user"], &lines[1]["unit"], &lines[1]["identity"]),
+        (&json!("al\"ice"), &json!("a.service"), &json!("app\n"))
+    );
+    assert_eq!(lines[2]["identity"], "issuer", "a token without a subject");
+    assert_eq!(lines[3]["identity"], json!("\u{e9}".repeat(64)), "not more than fits");
+    assert!(!lines[1].to_string().contains("claim"), "claims are not for the log");
+}

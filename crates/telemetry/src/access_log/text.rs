@@ -7,7 +7,7 @@ use std::io::Write;
 use exchange::{Attempt, Door, Exchange, clock};
 use policy::Tick;
 
-use super::redact;
+use super::{json, redact};
 use crate::stamp::Stamp;
 
 /// Appends the line; the time is UTC.
@@ -30,6 +30,11 @@ pub(super) fn line(out: &mut Vec<u8>, exchange: &Exchange, route: &str, status: 
     } else {
         let _ = write!(out, "{}://{}", if head.tls { "https" } else { "http" }, head.authority);
         redact::pieces(head.path.as_str(), |piece| out.extend_from_slice(visible(piece).as_bytes()));
+    }
+    let process = head.client.peer.as_ref().and_then(|peer| peer.process.as_ref());
+    let user = process.and_then(|process| process.unit.as_ref().or(process.user.as_ref())).map(|name| &**name);
+    if let Some(who) = json::identity(exchange).or(user) {
+        let _ = write!(out, "  {dim}{}{plain}", visible(who));
     }
     exchange.with_attempts(|attempts| tries(out, attempts));
     if let Some(kind) = exchange.reason() {
