@@ -18,6 +18,11 @@ const SUITES: &[(&str, &str, &str)] = &[
         "WebSocket, gRPC and server-sent events between programs by others",
         "python3, Node.js, curl, a package registry",
     ),
+    (
+        "tests/issuer/run",
+        "OAuth2 with an issuer by others: tokens that live five seconds, under load",
+        "Node.js, a package registry, a minute",
+    ),
     ("benches/gate", "instructions and system calls per request", "Linux, nginx, valgrind, strace, a release build"),
     (
         "benches/storm/run",
