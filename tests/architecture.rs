@@ -59,6 +59,7 @@ const STATUSES: &[(&str, &[&str], &str)] = &[
     ("middleware/src/respond.rs", &["NOT_MODIFIED", "NO_CONTENT", "RESET_CONTENT"], "reads"),
     ("middleware/src/concurrency.rs", &["SERVICE_UNAVAILABLE", "TOO_MANY_REQUESTS"], "reads"),
     ("middleware/src/retry_after.rs", &["SERVICE_UNAVAILABLE", "TOO_MANY_REQUESTS"], "reads"),
+    ("middleware/src/retry.rs", &["UNAUTHORIZED"], "reads"),
     ("middleware/src/retry/rules.rs", &["TOO_MANY_REQUESTS"], "reads"),
     ("attache/cli/demo/service.rs", &["OK", "SERVICE_UNAVAILABLE"], "the demo's upstream, not the proxy"),
 ];

@@ -18,10 +18,17 @@ const SUITES: &[(&str, &str, &str)] = &[
         "WebSocket, gRPC and server-sent events between programs by others",
         "python3, Node.js, curl, a package registry",
     ),
+    ("tests/leaks/run", "a secret of every kind, searched for on every surface", "python3, curl"),
+    ("tests/browser/run", "what a web page can do to a proxy on its machine", "python3, chromium"),
     (
         "tests/tenants.rs",
         "processes of several users at one daemon",
         "root, to start them: `cargo test --test tenants -- --ignored`",
+    ),
+    (
+        "tests/issuer/run",
+        "OAuth2 with an issuer by others: tokens that live five seconds, under load",
+        "Node.js, a package registry, a minute",
     ),
     ("benches/gate", "instructions and system calls per request", "Linux, nginx, valgrind, strace, a release build"),
     (

@@ -14,6 +14,7 @@ use crate::raw::Node;
 use crate::raw::text::{At, Sources};
 use crate::values;
 
+mod auth;
 mod detour;
 mod intercept;
 mod listener;

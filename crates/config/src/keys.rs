@@ -81,7 +81,12 @@ form!(CONTAINER, container, false, "a container's identifier, or its first 12 di
 form!(SPIFFE, spiffe, false, "a SPIFFE id such as `spiffe://example.org/ns/prod/sa/web`");
 form!(DNS, dns, false, "a host name such as `app.example.com` or `*.example.com`");
 form!(SHOWN, shown, false, "a token's subject, a key's name or a user; `*` for any");
+form!(LINE, line, true, "text on one line");
+form!(ENDPOINT_URL, endpoint, false, "a URL such as `https://issuer.example.com/oauth/token`");
+form!(CREDENTIAL, credential, false, "the name of a systemd credential");
 
+static WORD_KIND: Kind = Kind::Form(&TEXT);
+static LINE_KIND: Kind = Kind::Form(&LINE);
 static ADDRESS_KIND: Kind = Kind::Form(&ADDRESS);
 static ENDPOINT_KIND: Kind = Kind::Table(&ENDPOINT);
 static NET_KIND: Kind = Kind::Form(&NET);
@@ -808,6 +813,7 @@ pub(crate) static AUTH: Table = Table {
             field("bearer", Kind::Table(&SECRET), Means("none"), "`Authorization: Bearer ...`."),
             field("basic", Kind::Table(&BASIC), Means("none"), "`Authorization: Basic ...`."),
             field("header", Kind::Table(&SECRET_HEADER), Means("none"), "A header of its own."),
+            field("oauth2", Kind::Table(&OAUTH2), Means("none"), "A bearer token from an issuer."),
         ]],
     )
 };
@@ -821,6 +827,46 @@ pub(crate) static SECRET: Table = Table {
         &[&[
             field("file", Kind::Form(&FILE), Means("none"), "A file, read again when it changes."),
             field("env", Kind::Form(&VARIABLE), Means("none"), "An environment variable."),
+            field(
+                "exec",
+                List(&WORD_KIND),
+                Means("none"),
+                "A program and its arguments; what it prints is the secret, or JSON with a `token`.",
+            ),
+            field("every", Duration(1_000), Is("5m"), "How often the program is run, at least."),
+            field(
+                "credential",
+                Kind::Form(&CREDENTIAL),
+                Means("none"),
+                "A credential of the systemd unit, by its name.",
+            ),
+        ]],
+    )
+};
+
+pub(crate) static OAUTH2: Table = Table {
+    secret: true,
+    ..table(
+        "oauth2",
+        "A token from an issuer, for a client's own credentials (RFC 6749 section 4.4); fetched before it is needed.",
+        None,
+        &[&[
+            field("token_url", Kind::Form(&ENDPOINT_URL), Required, "The issuer's token endpoint."),
+            field("client_id", Kind::Form(&LINE), Required, "The client."),
+            field("client_secret", Kind::Table(&SECRET), Required, "Where its secret is read from."),
+            field(
+                "style",
+                Word(&["basic", "post"]),
+                Is("basic"),
+                "Whether id and secret go in `Authorization: Basic` or in the body.",
+            ),
+            field("scope", OneOrMany(&LINE_KIND), Is("[]"), "What the token is for."),
+            field("audience", Kind::Form(&LINE), Means("none"), "Whom the token is for, as some issuers want it."),
+            field("resource", OneOrMany(&LINE_KIND), Is("[]"), "Whom the token is for (RFC 8707)."),
+            field("expires_in", Duration(1_000), Is("5m"), "How long a token is good whose answer does not say."),
+            field("timeout", Duration(1), Is("10s"), "For one request to the issuer."),
+            field("insecure", Bool, Is("false"), "`true`: the issuer may be asked over plain http."),
+            field("tls", Kind::Table(&TLS), Is("{}"), "TLS towards the issuer."),
         ]],
     )
 };

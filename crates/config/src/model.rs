@@ -2,6 +2,7 @@
 //!
 //! `build` turns it into the running snapshot. Nothing here knows about files, YAML or TOML.
 
+mod auth;
 mod detour;
 mod policy;
 mod upstream;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use self::auth::*;
 pub use self::detour::*;
 pub use self::policy::*;
 pub use self::upstream::*;
@@ -190,7 +192,7 @@ pub struct Target {
 }
 
 /// `scheme://host[:port][/base]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Url {
     pub scheme: Scheme,
     /// Lower-case name, IPv4, or IPv6 without brackets.
@@ -201,7 +203,7 @@ pub struct Url {
     pub base: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scheme {
     Http,
     Https,

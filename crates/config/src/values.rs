@@ -17,7 +17,9 @@ pub(crate) use http::{
     value_match,
 };
 pub(crate) use limit::{hedge_after, per, rate};
-pub(crate) use net::{To, address, destination, host, name, net, origin, resolve, rewritten_host, socket, to, url};
+pub(crate) use net::{
+    To, address, destination, endpoint, host, name, net, origin, resolve, rewritten_host, socket, to, url,
+};
 
 pub(crate) use who::{caller, cgroup, container, dns, shown, spiffe, unit, user_of};
 
@@ -80,6 +82,23 @@ pub(crate) fn user(text: &str) -> Result<String, Flaw> {
             help: "write the user only; the password has its own key".to_owned(),
             secret: true,
         });
+    }
+    Ok(text.to_owned())
+}
+
+/// The name of a systemd credential: a file name.
+pub(crate) fn credential(text: &str) -> Result<String, Flaw> {
+    let fine = |c: char| !c.is_control() && c != '/';
+    if text.is_empty() || text == "." || text == ".." || !text.chars().all(fine) {
+        return flaw("not the name of a credential", "write the name that `LoadCredential=` gives it");
+    }
+    Ok(text.to_owned())
+}
+
+/// Some text on one line.
+pub(crate) fn line(text: &str) -> Result<String, Flaw> {
+    if text.is_empty() || text.chars().any(char::is_control) {
+        return flaw("an empty text, or one of several lines", "write it on one line");
     }
     Ok(text.to_owned())
 }

@@ -69,6 +69,10 @@ const ROUTE: &str = "routes:\n  - match: a.com\n    to: https://a.com\n    ";
 
 fn cases() -> Vec<(&'static str, Vec<Diagnostic>)> {
     let route = |rest: &str| found(&format!("{ROUTE}{rest}\n"));
+    let issuer = |scheme: &str, secret: &str| {
+        let url = format!("{scheme}://issuer.test/token");
+        route(&format!("auth: {{ oauth2: {{ token_url: {url}, client_id: a, client_secret: {{ {secret} }} }} }}"))
+    };
     let deep = format!("routes: {}{}", "[".repeat(64), "]".repeat(64));
     let bomb = "a: &a [x, x, x, x, x, x, x, x, x, x]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a, *a, *a]\n\
                 c: &c [*b, *b, *b, *b, *b, *b, *b, *b, *b, *b]\nd: &d [*c, *c, *c, *c, *c, *c, *c, *c, *c, *c]\n\
@@ -157,6 +161,9 @@ fn cases() -> Vec<(&'static str, Vec<Diagnostic>)> {
                  routes: [{ match: a.com, to: upstream:a, auth: { bearer: { env: T } } }]\n",
             ),
         ),
+        ("an issuer without encryption", issuer("http", "file: /s")),
+        ("a command without a program", issuer("https", "exec: []")),
+        ("a rhythm for what is read", issuer("https", "file: /s, every: 5m")),
         ("unbounded auth", found("default: { auth: { bearer: { env: T } } }\n")),
         ("shadowed route", found("routes:\n  - match: \"*.a.com\"\n  - match: x.a.com\n")),
         ("no effect", route("browser_origins: https://b.com")),

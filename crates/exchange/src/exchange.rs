@@ -19,6 +19,7 @@ use crate::body::Hold;
 use crate::detour::Detour;
 use crate::identity::{Peer, Principal};
 use crate::race::Race;
+use crate::renew::Carried;
 use crate::{Authority, Body, ErrorKind, Interim};
 
 /// By which way a request came in.
@@ -146,6 +147,8 @@ pub struct Exchange {
     pub head: Head,
     /// What was done off its usual way.
     pub detour: Detour,
+    /// Which credential of ours went with it.
+    pub carried: Carried,
     connection: Option<Arc<dyn Connection>>,
     /// The client waits for a word before it sends its body.
     hold: OnceLock<Arc<Hold>>,
@@ -178,6 +181,7 @@ impl Exchange {
         Self {
             head,
             detour: Detour::default(),
+            carried: Carried::default(),
             connection,
             hold: OnceLock::new(),
             interims: AtomicU8::new(0),

@@ -18,6 +18,7 @@ pub mod proxy_status;
 pub mod race;
 pub mod random;
 pub mod rate;
+pub mod renew;
 pub mod service;
 
 pub use authority::{Authority, Host};
@@ -30,4 +31,5 @@ pub use io::Io;
 pub use load::Load;
 pub use random::Random;
 pub use rate::Rate;
+pub use renew::Renew;
 pub use service::{ArcService, ResponseFuture};

@@ -11,6 +11,10 @@
 //! everybody was told the same moment. If it outlasts the deadline, or `PATIENCE` where there is none, the
 //! client gets the response at once and can wait better than we can.
 //!
+//! A 401 to a credential of ours is one condition more, whatever `retry` says: the request was not acted on, so that a POST
+//! may be made again too, once, if there is a newer credential. It is no retry in the sense of the above: it takes none of
+//! the attempts and nothing from the budget, since as many as there are new credentials is few.
+//!
 //! Cost: a deposit for every request. For those that may be repeated, one box and a copy of the head, the
 //! header map above all: an attempt consumes its request, so the copy must be made before it is known to be
 //! needed. With a body, one shared buffer.
@@ -23,8 +27,8 @@ use std::time::Duration;
 use exchange::body::Replay;
 use exchange::exchange::Upload;
 use exchange::service::Outcome;
-use exchange::{ArcService, Body, Error, ErrorKind, Exchange, Random, Repeat, ResponseFuture, clock};
-use http::{HeaderName, Method, Request};
+use exchange::{ArcService, Body, Error, ErrorKind, Exchange, Random, Renew, Repeat, ResponseFuture, clock};
+use http::{HeaderName, Method, Request, StatusCode};
 use http_body::Body as _;
 use policy::budget::Budget;
 use tower::Layer;
@@ -40,12 +44,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const MOST: u32 = 100;
 
 /// What retries of several routes and workers share.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct State {
     /// Of the destination.
     pub budgets: Budgets,
     /// Of the worker.
     pub random: Random,
+    /// Where a newer credential may come from, if the route has one.
+    pub renew: Option<Arc<dyn Renew>>,
 }
 
 /// Finds the budget of a request's destination.
@@ -103,7 +109,8 @@ impl Retry {
         let safe = params.is_safe(request.method(), request.headers());
         let tunnel = exchange.head.upgrade || request.method() == Method::CONNECT;
         let empty = request.body().is_end_stream();
-        if attempts <= 1 || !params.may_repeat(safe, exchange.head.grpc) || (tunnel && !empty) {
+        let repeats = attempts > 1 && params.may_repeat(safe, exchange.head.grpc);
+        if !(repeats || state.renew.is_some()) || (tunnel && !empty) {
             return self.inner.call(request);
         }
 
@@ -152,7 +159,16 @@ impl Run {
         let mut outcome = first.await;
         let mut cause: Option<Error> = None;
         let mut made = 1;
+        let mut renewed = false;
         loop {
+            if !renewed && self.is_refused(&outcome) {
+                renewed = true;
+                if let Some(request) = self.renewed().await {
+                    self.original.exchange.wait();
+                    outcome = self.inner.call(request).await;
+                    continue;
+                }
+            }
             let again = self.wait(&outcome, made).and_then(|wait| Some((wait, self.request()?)));
             let Some((wait, request)) = again else { return real(outcome, cause) };
             // Drops a response, and with it its connection.
@@ -164,6 +180,24 @@ impl Run {
             outcome = self.inner.call(request).await;
             made += 1;
         }
+    }
+
+    /// The upstream did not take a credential of ours.
+    fn is_refused(&self, outcome: &Outcome) -> bool {
+        self.policy.state.renew.is_some()
+            && self.original.exchange.carried.get().is_some()
+            && outcome.as_ref().is_ok_and(|response| response.status() == StatusCode::UNAUTHORIZED)
+    }
+
+    /// The request for a newer credential, if there is one and the body can be sent again.
+    async fn renewed(&self) -> Option<Request<Body>> {
+        let exchange = &self.original.exchange;
+        let whole = || self.replay.as_ref().is_none_or(Replay::is_whole);
+        if exchange.upload() == Upload::Broken || !whole() {
+            return None;
+        }
+        let renewed = self.policy.state.renew.as_ref()?.renewed(exchange).await;
+        (renewed && whole()).then(|| self.request())?
     }
 
     /// How long to wait for the next attempt; `None` for none, noting why if it was wanted.

@@ -23,7 +23,7 @@ use crate::params;
 use crate::permit;
 use crate::route::{Field, Table};
 use crate::snapshot::{Aside, Credential, End, Group, Plan, Snapshot, Target};
-use crate::state::{SecretForm, SecretKey, State};
+use crate::state::{SecretForm, SecretKey, Source, State};
 use crate::wrong::Wrong;
 
 /// The name of the route of hosts that no route names.
@@ -138,7 +138,7 @@ fn plan(model: &Model, route: &model::Route, state: &State) -> Result<Plan, Stri
         policy: route.policy.clone(),
         allow: permit::rules(&route.policy.allow)?,
         any_host: route.matcher.host == model::HostMatch::Any,
-        credential: credential(route.policy.auth.as_ref(), state),
+        credential: credential(route.policy.auth.as_ref(), state)?,
         asides: route.policy.asides().map(|aside| beside(model, route, aside, state)).collect::<Result<_, _>>()?,
         places: places(&route.name, &route.policy, route.action == Action::Same, state),
         paces: paces(&route.name, &route.policy, state),
@@ -238,7 +238,7 @@ fn beside(model: &Model, route: &model::Route, from: &model::Aside, state: &Stat
         AsideTo::Url(url) => target_of(url, &route.policy.tls.beside(), state)?,
         AsideTo::Upstream(name) => named(model, name, state)?,
     };
-    Ok(Aside { target, credential: credential(from.auth.as_ref(), state) })
+    Ok(Aside { target, credential: credential(from.auth.as_ref(), state)? })
 }
 
 /// What a route's upstream is known by, if it has one of its own.
@@ -305,21 +305,30 @@ pub fn users<'a>(model: &'a Model, key: &'a SecretKey) -> impl Iterator<Item = &
     model.routes.iter().filter(sends).map(|route| route.name.as_str())
 }
 
-fn credential(auth: Option<&Auth>, state: &State) -> Option<Credential> {
-    let (header, key) = secret_key(auth?);
-    Some(Credential { header, secret: state.secret(key) })
+fn credential(auth: Option<&Auth>, state: &State) -> Result<Option<Credential>, String> {
+    let Some(auth) = auth else { return Ok(None) };
+    if let Auth::OAuth2(from) = auth {
+        // Read again for each token; what is wrong with it is better said now.
+        state.tls(&from.tls).map_err(|error| format!("auth.oauth2: {error}"))?;
+    }
+    let (header, key) = secret_key(auth);
+    Ok(Some(Credential { header, secret: state.secret(key) }))
 }
 
 fn secret_key(auth: &Auth) -> (HeaderName, SecretKey) {
+    let text = |secret: &model::Secret| Source::Text(secret.clone());
     let (header, source, form) = match auth {
-        Auth::Bearer(source) => (header::AUTHORIZATION, source, SecretForm::Bearer),
-        Auth::Basic { user, password } => (header::AUTHORIZATION, password, SecretForm::Basic { user: user.clone() }),
+        Auth::Bearer(secret) => (header::AUTHORIZATION, text(secret), SecretForm::Bearer),
+        Auth::Basic { user, password } => {
+            (header::AUTHORIZATION, text(password), SecretForm::Basic { user: user.clone() })
+        }
         Auth::Header { name, prefix, value } => {
             let name = HeaderName::from_bytes(name.as_bytes()).unwrap_or(header::AUTHORIZATION);
-            (name, value, SecretForm::Header { prefix: prefix.clone() })
+            (name, text(value), SecretForm::Header { prefix: prefix.clone() })
         }
+        Auth::OAuth2(from) => (header::AUTHORIZATION, Source::OAuth2(from.clone()), SecretForm::Bearer),
     };
-    (header, SecretKey { source: source.clone(), form })
+    (header, SecretKey { source, form })
 }
 
 const fn default_port(scheme: Scheme) -> u16 {

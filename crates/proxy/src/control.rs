@@ -22,6 +22,7 @@ use crate::build;
 use crate::checks::Checks;
 use crate::house::House;
 use crate::intercept::Authority;
+use crate::keeper::Keeper;
 use crate::listener::accept::{self, Acceptor, Door, Listening, Rules, Seat, Workers};
 use crate::listener::drain::{Drain, Mode, Switch};
 use crate::listener::peer::Peers;
@@ -32,6 +33,7 @@ use crate::reload::{self, Reloader};
 use crate::renewal::Renewal;
 use crate::secrets::Refresher;
 use crate::snapshot::Snapshot;
+use crate::state::SecretKey;
 use crate::watch::Watch;
 use crate::worker::{Arrival, Worker};
 use crate::wrong::Wrong;
@@ -333,6 +335,12 @@ pub(crate) async fn run(
     let mut watch = Watch::new(&control.house);
     let mut checks = Checks::new(&control.house);
     checks.follow(&control.reloader.current());
+    let mut keeper = Keeper::new(&control.house, &control.reloader);
+    keeper.follow(clock::now());
+    let counted = |key: &SecretKey, ok| {
+        let (snapshot, events) = (control.reloader.current(), control.house.metrics.events());
+        build::users(&snapshot.model, key).for_each(|route| events.credential_refreshed(&route.into(), ok));
+    };
     let mut pending = None;
     loop {
         tokio::select! {
@@ -343,6 +351,7 @@ pub(crate) async fn run(
                     let _ = answer.send(control.reloader.reload(clock::now()));
                     adopt(&control, &addresses);
                     checks.follow(&control.reloader.current());
+                    keeper.follow(clock::now());
                 }
                 Command::Reopen => if let Some(log) = &control.house.log {
                     log.reopen();
@@ -354,12 +363,11 @@ pub(crate) async fn run(
                 renewal.run(clock::now());
                 checks.follow(&control.reloader.current());
                 watch.run(&control.reloader.current(), clock::now());
-                let events = control.house.metrics.events();
-                let snapshot = control.reloader.current();
-                refresher.run(|key, ok| {
-                    build::users(&snapshot.model, key).for_each(|route| events.credential_refreshed(&route.into(), ok));
-                });
+                refresher.run(counted);
+                keeper.follow(clock::now());
             }
+            // It may have been replaced since the last look.
+            () = control.house.state.refused() => refresher.run(counted),
             () = drain.reached(Mode::Draining) => return finish(&control, drain).await,
         }
     }

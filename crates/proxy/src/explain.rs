@@ -1,6 +1,7 @@
 //! Which route a request would take and what it would meet there. Nothing is sent.
 
 mod callers;
+mod credential;
 mod detours;
 
 use std::fmt;
@@ -245,12 +246,12 @@ fn of_plan(plan: &Plan, request: String, door: &'static str) -> Explanation {
         targets,
         timeouts: timeouts(policy),
         deadline: policy.deadline.as_ref().map(deadline).unwrap_or_default(),
-        retry: policy.retry.as_ref().map_or_else(|| "off".into(), retry),
+        retry: policy.retry.as_ref().map_or_else(|| "off".into(), retry) + renewed(plan),
         hedge: policy.hedge.as_ref().map(hedge).unwrap_or_default(),
         breaker: policy.breaker.as_ref().map_or_else(|| "off".into(), breaker),
         limit: limit(plan),
         endpoints: String::new(),
-        credential: policy.auth.as_ref().map_or_else(|| "none".into(), credential),
+        credential: policy.auth.as_ref().map_or_else(|| "none".into(), credential::credential),
         fallback: detours::fallbacks(policy),
         mirror: policy.mirror.as_ref().map(detours::mirror).unwrap_or_default(),
     }
@@ -289,6 +290,14 @@ fn retry(retry: &model::Retry) -> String {
         retry.budget.ratio * 100.0,
         retry.budget.per_second,
     )
+}
+
+/// What is repeated whatever `retry` says.
+fn renewed(plan: &Plan) -> &'static str {
+    match &plan.credential {
+        Some(credential) if credential.is_fetched() => "; once more with a new credential after a 401",
+        _ => "",
+    }
 }
 
 fn hedge(hedge: &model::Hedge) -> String {
@@ -399,18 +408,6 @@ fn endpoints(upstream: &model::Upstream) -> String {
         "{balance}{hash_on}{levels}{slow}{health}{}; all of them once more than {max}% are out",
         outlier.unwrap_or_default()
     )
-}
-
-fn credential(auth: &model::Auth) -> String {
-    let source = |secret: &model::Secret| match secret {
-        model::Secret::File(path) => format!("file {}", path.display()),
-        model::Secret::Env(name) => format!("environment variable {name}"),
-    };
-    match auth {
-        model::Auth::Bearer(secret) => format!("bearer from {}", source(secret)),
-        model::Auth::Basic { user, password } => format!("basic, user {user}, password from {}", source(password)),
-        model::Auth::Header { name, value, .. } => format!("header {name} from {}", source(value)),
-    }
 }
 
 fn shown(duration: Duration) -> String {

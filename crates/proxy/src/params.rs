@@ -21,7 +21,7 @@ use upstream::upstream::host_budgets;
 pub use self::detour::{fallback, fault, headers_beside, mirror, target_beside};
 use crate::permit::Rule;
 use crate::route::Field;
-use crate::snapshot::{End, Plan, Snapshot, Target};
+use crate::snapshot::{Credential, End, Plan, Snapshot, Target};
 use crate::worker::Worker;
 
 /// Requests at an endpoint at once, where the route sets no limit.
@@ -102,9 +102,13 @@ fn algorithms(from: model::Algorithms) -> Algorithms {
     Algorithms { gzip: from.gzip, br: from.br, zstd: from.zstd }
 }
 
+/// Where something is repeated: what the route says, and what was refused with a credential that can be fetched anew.
 pub fn retry(plan: &Plan, worker: &Arc<Worker>) -> Option<(retry::Params, retry::State)> {
     let asked = |retry: &&model::Retry| retry.attempts > 1 || retry.attempts_header.is_some();
-    let from = plan.policy.retry.as_ref().filter(asked)?;
+    let from = plan.policy.retry.as_ref().filter(asked);
+    if from.is_none() && !plan.credential.as_ref().is_some_and(Credential::is_fetched) {
+        return None;
+    }
     let (budgets, elsewhere) = match &plan.end {
         End::Targets { budget, targets } => (retry::Budgets::One(Arc::clone(budget)), targets.len() > 1),
         End::Hosts { tls } => {
@@ -112,7 +116,26 @@ pub fn retry(plan: &Plan, worker: &Arc<Worker>) -> Option<(retry::Params, retry:
         }
         End::Redirect { .. } | End::Respond { .. } => return None,
     };
-    let params = retry::Params {
+    let params = match from {
+        Some(from) => repeats(from, elsewhere),
+        None => retry::Params {
+            conditions: retry::Conditions {
+                connect_failure: false,
+                reset: false,
+                refused_stream: false,
+                timeout: false,
+            },
+            attempts: 1,
+            statuses: Vec::new(),
+            ..retry::Params::default()
+        },
+    };
+    let renew = plan.credential.as_ref().map(Credential::renew);
+    Some((params, retry::State { budgets, random: worker.context().random.clone(), renew }))
+}
+
+fn repeats(from: &model::Retry, elsewhere: bool) -> retry::Params {
+    retry::Params {
         attempts: from.attempts,
         statuses: from.statuses.iter().map(|(first, last)| *first..=*last).collect(),
         conditions: retry::Conditions {
@@ -133,8 +156,7 @@ pub fn retry(plan: &Plan, worker: &Arc<Worker>) -> Option<(retry::Params, retry:
         },
         body_limit: from.body_limit,
         elsewhere,
-    };
-    Some((params, retry::State { budgets, random: worker.context().random.clone() }))
+    }
 }
 
 fn wanted(from: &[(String, model::ValueMatch)]) -> Option<retry::Wanted> {

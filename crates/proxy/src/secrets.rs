@@ -1,4 +1,4 @@
-//! Reads secrets into their cells, at start and again when their file changed.
+//! Reads secrets into their cells, at start and again when their file changed. What must be fetched is the `keeper`'s.
 //!
 //! Files are read whole once a second by the control thread: they are small, and that sees every way of replacing
 //! one, a swapped symlink of Kubernetes included. A file that cannot be read keeps the last good value and is said
@@ -6,46 +6,77 @@
 
 use std::collections::HashMap;
 use std::io::Read;
+use std::path::Path;
 use std::sync::Arc;
 
 use config::model;
+use exchange::clock;
 use http::HeaderValue;
 use middleware::credentials::secret;
+use zeroize::Zeroizing;
 
-use crate::state::{SecretForm, SecretKey, State};
+use crate::keeper::exec;
+use crate::state::{SecretForm, SecretKey, Source, State};
 
 /// No token is longer.
 const MAX_BYTES: u64 = 64 * 1024;
 
-/// Reads one secret.
+/// Reads one secret that is there to be read.
 ///
 /// # Errors
 /// Says which source, why, and never the value.
 pub fn read(key: &SecretKey) -> Result<HeaderValue, String> {
-    let text = match &key.source {
+    match &key.source {
+        Source::Text(secret) => formed(key, &text(secret)?),
+        Source::OAuth2(_) => Err("it is fetched, not read".into()),
+    }
+}
+
+/// The text of a secret that is there to be read.
+///
+/// # Errors
+/// The same.
+pub fn text(of: &model::Secret) -> Result<Zeroizing<String>, String> {
+    match of {
         model::Secret::Env(name) => {
-            std::env::var(name).map_err(|_| format!("the environment has no variable {name}"))?
+            let text = std::env::var(name).map_err(|_| format!("the environment has no variable {name}"))?;
+            Ok(Zeroizing::new(text))
         }
-        model::Secret::File(path) => {
-            let shown = path.display();
-            // A pipe would be waited for.
-            let meta = std::fs::metadata(path).map_err(|error| format!("{shown}: {error}"))?;
-            if !meta.is_file() {
-                return Err(format!("{shown}: not a regular file"));
-            }
-            let file = std::fs::File::open(path).map_err(|error| format!("{shown}: {error}"))?;
-            let mut text = String::new();
-            file.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(|error| format!("{shown}: {error}"))?;
-            if text.len() as u64 > MAX_BYTES {
-                return Err(format!("{shown}: longer than {MAX_BYTES} bytes"));
-            }
-            text
+        model::Secret::File(path) => file(path),
+        model::Secret::Credential(name) => {
+            let directory = std::env::var_os("CREDENTIALS_DIRECTORY");
+            let directory = directory.ok_or("there is no $CREDENTIALS_DIRECTORY: systemd sets it for a unit")?;
+            file(&Path::new(&directory).join(name))
         }
-    };
+        model::Secret::Exec(exec) => Err(format!("`{}` is run, not read", exec::shown(exec))),
+    }
+}
+
+fn file(path: &Path) -> Result<Zeroizing<String>, String> {
+    let shown = path.display();
+    // A pipe would be waited for.
+    let meta = std::fs::metadata(path).map_err(|error| format!("{shown}: {error}"))?;
+    if !meta.is_file() {
+        return Err(format!("{shown}: not a regular file"));
+    }
+    let file = std::fs::File::open(path).map_err(|error| format!("{shown}: {error}"))?;
+    let mut text = Zeroizing::new(String::new());
+    file.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(|error| format!("{shown}: {error}"))?;
+    if text.len() as u64 > MAX_BYTES {
+        return Err(format!("{shown}: longer than {MAX_BYTES} bytes"));
+    }
+    Ok(text)
+}
+
+/// A secret's text as it is presented.
+///
+/// # Errors
+/// Says which source, why, and never the value.
+pub fn formed(key: &SecretKey, text: &str) -> Result<HeaderValue, String> {
     let value = match &key.form {
-        SecretForm::Bearer => secret::bearer(&text),
-        SecretForm::Basic { user } => secret::basic(user, &text),
-        SecretForm::Header { prefix } => secret::prefixed(prefix, &text),
+        SecretForm::Bearer => secret::bearer(text),
+        SecretForm::Basic { user } => secret::basic(user, text),
+        SecretForm::Header { prefix } => secret::prefixed(prefix, text),
     };
     value.map_err(|error| format!("{}: {error}", shown(key)))
 }
@@ -53,16 +84,26 @@ pub fn read(key: &SecretKey) -> Result<HeaderValue, String> {
 /// The source, for people.
 pub fn shown(key: &SecretKey) -> String {
     match &key.source {
+        Source::Text(secret) => source(secret),
+        Source::OAuth2(from) => format!("issuer {}", from.token_url),
+    }
+}
+
+/// Where a secret is, for people.
+pub fn source(of: &model::Secret) -> String {
+    match of {
         model::Secret::Env(name) => format!("environment variable {name}"),
-        model::Secret::File(path) => path.display().to_string(),
+        model::Secret::File(path) => format!("file {}", path.display()),
+        model::Secret::Exec(exec) => format!("program {}", exec::shown(exec)),
+        model::Secret::Credential(name) => format!("systemd credential {name}"),
     }
 }
 
 /// Reads those that have no value yet: a route must not be in force before its credential is. What cannot be read is
 /// left to the [`Refresher`], which says so.
 pub fn fill(state: &State) {
-    for (key, cell) in state.secrets() {
-        if cell.get().is_none() {
+    for (key, cell) in state.secrets().into_iter().filter(|(_, cell)| !cell.is_fetched()) {
+        if cell.get(clock::now).is_none() {
             cell.set(read(&key).ok());
         }
     }
@@ -82,11 +123,11 @@ impl Refresher {
 
     /// Reads all again; tells `changed` of each that changed (`true`) or began to fail (`false`).
     pub fn run(&mut self, mut changed: impl FnMut(&SecretKey, bool)) {
-        for (key, cell) in self.state.secrets() {
+        for (key, cell) in self.state.secrets().into_iter().filter(|(_, cell)| !cell.is_fetched()) {
             match read(&key) {
                 Ok(value) => {
                     self.failing.remove(&key);
-                    if cell.get().as_ref() != Some(&value) {
+                    if cell.get(clock::now).is_none_or(|(current, _)| current != value) {
                         cell.set(Some(value));
                         tracing::info!(source = shown(&key), "secret read");
                         changed(&key, true);
@@ -100,6 +141,7 @@ impl Refresher {
                     }
                 }
             }
+            cell.looked();
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use config::Model;
 use config::model::Policy;
 use exchange::headers::Via;
+use exchange::Renew;
 use http::HeaderName;
 use http::uri;
 use middleware::concurrency::Scope;
@@ -135,4 +136,16 @@ pub struct Group {
 pub struct Credential {
     pub header: HeaderName,
     pub secret: Secret,
+}
+
+impl Credential {
+    /// Another may be had for the asking.
+    pub fn is_fetched(&self) -> bool {
+        self.secret.is_fetched()
+    }
+
+    /// For whoever hears that it was refused.
+    pub fn renew(&self) -> Arc<dyn Renew> {
+        Arc::new(self.secret.clone())
+    }
 }

@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use policy::budget::Budget;
 use policy::hedge::Hedges;
 use policy::inflight::Inflight;
+use tokio::sync::Notify;
 use upstream::connect::Tls;
 use upstream::connect::tls::{self, Pem, TlsError};
 use upstream::registry::Registry;
@@ -40,15 +41,36 @@ pub struct State {
     given: OnceLock<Arc<Authority>>,
     authority: Mutex<Weak<Authority>>,
     secrets: Mutex<HashMap<SecretKey, Secret>>,
+    /// Rings when a secret that was read has been refused: it may have been replaced since.
+    refused: Arc<Notify>,
 }
 
 /// A secret as it is presented: the same file as bearer and as header are two.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SecretKey {
-    /// Where it is read from.
-    pub source: model::Secret,
+    /// Where it comes from.
+    pub source: Source,
     /// How it is presented.
     pub form: SecretForm,
+}
+
+/// Where a secret comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// Its text is somewhere.
+    Text(model::Secret),
+    /// An issuer.
+    OAuth2(Box<model::OAuth2>),
+}
+
+impl Source {
+    /// It takes time to have it, so that nobody can just look.
+    const fn is_fetched(&self) -> bool {
+        match self {
+            Self::Text(secret) => matches!(secret, model::Secret::Exec(_)),
+            Self::OAuth2(_) => true,
+        }
+    }
 }
 
 /// How a secret becomes a header value.
@@ -166,9 +188,16 @@ impl State {
         self.authority.lock().upgrade()
     }
 
-    /// The cell of a secret; `load` fills it.
+    /// The cell of a secret; whoever reads or fetches secrets fills it.
     pub fn secret(&self, key: SecretKey) -> Secret {
-        self.secrets.lock().entry(key).or_default().clone()
+        let fetched = key.source.is_fetched();
+        let fresh = || if fetched { Secret::fetched() } else { Secret::watched(&self.refused) };
+        self.secrets.lock().entry(key).or_insert_with(fresh).clone()
+    }
+
+    /// Until a secret that was read has been refused by an upstream.
+    pub async fn refused(&self) {
+        self.refused.notified().await;
     }
 
     /// All cells, to be read again.

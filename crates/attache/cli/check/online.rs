@@ -1,5 +1,5 @@
 //! What only the machine and the network can tell of a configuration: each upstream is resolved, connected to and, with
-//! TLS, verified; each secret is read. Nothing is sent beyond the handshake.
+//! TLS, verified; each secret is read, and each token fetched. Nothing else is sent beyond the handshake.
 //!
 //! Names go through `resolve:` and then the system's resolver, not the proxy's own: this is about whether they exist.
 
@@ -8,7 +8,7 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use config::model::{Action, AsideTo, Auth, Model, Policy, Scheme, Secret, Tls, TlsVersion, Url};
+use config::model::{Action, AsideTo, Model, Scheme, Tls, TlsVersion, Url};
 use exchange::{Host, Io};
 use proxy::connect::tls::{Params, Pem, Version};
 use proxy::connect::{Alpn, Flavour, Tls as Client};
@@ -58,8 +58,17 @@ pub(super) async fn probe(model: &Model) -> Vec<Finding> {
         };
         findings.push(Finding::of(shown(url), result));
     }
-    findings.extend(secrets(model).into_iter().map(read));
+    findings.extend(credentials(model).await);
     findings
+}
+
+/// Reads or fetches every credential, once each.
+async fn credentials(model: &Model) -> Vec<Finding> {
+    let probed = match proxy::probe(model).await {
+        Ok(probed) => probed,
+        Err(why) => return vec![Finding::bad("credentials", why)],
+    };
+    probed.into_iter().map(|one| Finding::of(one.what, one.result.map_err(Problem::from))).collect()
 }
 
 /// Every endpoint with the TLS settings it is reached by, without repetition.
@@ -154,33 +163,6 @@ fn list(addresses: &[SocketAddr]) -> String {
     addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// Every secret with the place that uses it first.
-fn secrets(model: &Model) -> Vec<&Secret> {
-    let policies = model.routes.iter().map(|route| &route.policy).chain([&model.default.policy]);
-    let mut all = Vec::new();
-    for auth in policies.flat_map(Policy::auths) {
-        let (Auth::Bearer(secret) | Auth::Basic { password: secret, .. } | Auth::Header { value: secret, .. }) = auth;
-        if !all.contains(&secret) {
-            all.push(secret);
-        }
-    }
-    all
-}
-
-fn read(secret: &Secret) -> Finding {
-    let (what, text) = match secret {
-        Secret::File(path) => {
-            (format!("secret file {}", path.display()), std::fs::read_to_string(path).map_err(Into::into))
-        }
-        Secret::Env(name) => (format!("secret env {name}"), std::env::var(name).map_err(Problem::from)),
-    };
-    let read = text.and_then(|text| match text.trim().len() {
-        0 => Err("it is empty".into()),
-        length => Ok(format!("read, {length} bytes")),
-    });
-    Finding::of(what, read)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,16 +187,21 @@ mod tests {
         assert!(!findings[1].good && findings[1].detail.contains(&closed.to_string()), "{}", findings[1].line());
     }
 
-    #[test]
-    fn a_secret_is_read_and_never_shown() {
+    #[tokio::test]
+    async fn a_secret_is_read_and_never_shown() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("token");
         std::fs::write(&file, "s3cret\n").unwrap();
+        let route = |at: &std::path::Path| {
+            let at = at.display();
+            model(&format!("routes: [{{match: a.test, to: 'https://a.test', auth: {{bearer: {{file: {at}}}}}}}]"))
+        };
 
-        let good = read(&Secret::File(file)).line();
-        let missing = read(&Secret::File(dir.path().join("none")));
+        let good = credentials(&route(&file)).await;
+        let missing = credentials(&route(&dir.path().join("none"))).await;
 
-        assert!(good.ends_with("read, 6 bytes") && !good.contains("s3cret"), "{good}");
-        assert!(!missing.good);
+        let line = good[0].line();
+        assert!(good[0].good && line.contains(&file.display().to_string()) && !line.contains("s3cret"), "{line}");
+        assert!(!missing[0].good, "{}", missing[0].line());
     }
 }

@@ -7,13 +7,12 @@ use crate::diag::Report;
 use crate::effective::carries_secret;
 use crate::fields::Fields;
 use crate::keys::{
-    AUTH, BALANCE, BASIC, BREAKER, BUDGET, COMPRESS, DEADLINE, DECOMPRESS, DEFAULT, DEFAULT_KIND, DEFAULT_TIMEOUT,
-    EDIT, FAULT, HEADERS, HEDGE, LIMIT, QUEUE, RETRY, REWRITE, ROUTE, ROUTE_KIND, SECRET, SECRET_HEADER, SLOW, TIMEOUT,
-    TLS,
+    AUTH, BALANCE, BREAKER, BUDGET, COMPRESS, DEADLINE, DECOMPRESS, DEFAULT, DEFAULT_KIND, DEFAULT_TIMEOUT, EDIT,
+    FAULT, HEADERS, HEDGE, LIMIT, QUEUE, RETRY, REWRITE, ROUTE, ROUTE_KIND, SLOW, TIMEOUT, TLS,
 };
 use crate::model::{
-    Algorithms, Auth, Balance, Breaker, Budget, Compress, Conditions, Deadline, Decompress, HeaderEdit, Headers, Hedge,
-    Limit, Policy, Queue, Rate, Retry, Rewrite, Secret, Slow, Timeout, Tls, TlsVersion,
+    Algorithms, Balance, Breaker, Budget, Compress, Conditions, Deadline, Decompress, HeaderEdit, Headers, Hedge,
+    Limit, Policy, Queue, Rate, Retry, Rewrite, Slow, Timeout, Tls, TlsVersion,
 };
 use crate::raw::text::Sources;
 use crate::raw::{Entry, Node, Value, overlay};
@@ -229,33 +228,6 @@ impl Check<'_> {
             Rate { count, period, burst, per }
         });
         Limit { concurrency, adaptive, queue, rate, pacing: fields.flag("pacing") }
-    }
-
-    pub(super) fn auth(&mut self, fields: &Fields<'_>) -> Option<Auth> {
-        self.one_of(fields, &["bearer", "basic", "header"]);
-        if let Some(secret) = fields.table("bearer", &SECRET) {
-            return self.secret(&secret).map(Auth::Bearer);
-        }
-        if let Some(basic) = fields.table("basic", &BASIC) {
-            let password = basic.table("password", &SECRET).and_then(|s| self.secret(&s));
-            return Some(Auth::Basic { user: basic.parse("user", values::user)?, password: password? });
-        }
-        let header = fields.table("header", &SECRET_HEADER)?;
-        let value = header.table("value", &SECRET).and_then(|s| self.secret(&s));
-        let prefix = header.text("prefix").unwrap_or_default();
-        if values::header_value(prefix.trim_end()).is_err() {
-            self.report.mask(header.place("prefix"));
-            let message = "a prefix with control characters";
-            self.report.error("bad-value", header.place("prefix"), message, "keep it on one line");
-        }
-        let name = header.parse("name", values::edited_header)?;
-        Some(Auth::Header { name, prefix: prefix.to_owned(), value: value? })
-    }
-
-    fn secret(&mut self, fields: &Fields<'_>) -> Option<Secret> {
-        self.one_of(fields, &["file", "env"]);
-        let file = fields.parse("file", values::file).map(Secret::File);
-        file.or_else(|| fields.parse("env", values::variable).map(Secret::Env))
     }
 
     /// Exactly one of these keys must be written.

@@ -196,20 +196,6 @@ pub struct Queue {
     pub timeout: Duration,
 }
 
-#[derive(Clone, Debug, PartialEq)]
-pub enum Auth {
-    Bearer(Secret),
-    Basic { user: String, password: Secret },
-    Header { name: String, prefix: String, value: Secret },
-}
-
-/// Where a secret is read from; the secret itself is never in the model.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Secret {
-    File(PathBuf),
-    Env(String),
-}
-
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Headers {
     pub request: HeaderEdit,

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::http::plain_path;
 use super::{Flaw, flaw, label};
-use crate::model::{Address, Destination, HostMatch, Resolve, Scheme, Url};
+use crate::model::{Address, Destination, Endpoint, HostMatch, Resolve, Scheme, Url};
 
 /// `127.0.0.1:4780`, `localhost:4780`, `[::1]:4780`, `unix:/run/proxy.sock`.
 pub(crate) fn address(text: &str) -> Result<Address, Flaw> {
@@ -155,6 +155,25 @@ pub(crate) fn url(text: &str) -> Result<Url, Flaw> {
     Ok(Url { scheme, host, port, base })
 }
 
+/// A URL that is asked as it is written: a path may end in `/` and have a query.
+pub(crate) fn endpoint(text: &str) -> Result<Endpoint, Flaw> {
+    let start = text.find("://").map_or(0, |at| at + 3);
+    let at = text[start..].find(['/', '?', '#']).map_or(text.len(), |at| start + at);
+    let (server, target) = text.split_at(at);
+    let url = url(server)?;
+    if url.scheme == Scheme::H2c {
+        return flaw("`h2c` is not for this", "use `https://`");
+    }
+    let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
+    if target.contains('#') || ::http::uri::PathAndQuery::try_from(target.as_str()).is_err() {
+        return flaw(
+            format!("`{target}` is no path with a query"),
+            "encode what is not plain ASCII, and leave `#` out",
+        );
+    }
+    Ok(Endpoint { url, target })
+}
+
 /// Where `to:` leads: a URL, or a named upstream.
 pub(crate) enum To {
     Url(Url),
@@ -217,6 +236,17 @@ mod tests {
         assert_eq!(flawed(url("https://x?q")), "`?q` has a query or fragment");
         assert_eq!(flawed(url("https://1.2.3")), "`1.2.3` is no IPv4 address");
         assert!(!flawed(url("https://user:hunter2@x")).contains("hunter2"));
+    }
+
+    #[test]
+    fn endpoints_keep_what_is_written() {
+        let shown = |text| endpoint(text).map(|endpoint| endpoint.to_string());
+        for text in ["https://a.test/o/token/", "https://a.test:8443/t?tenant=1", "http://[::1]:9/"] {
+            assert_eq!(shown(text).as_deref(), Ok(text));
+        }
+        assert_eq!(shown("https://a.test").as_deref(), Ok("https://a.test/"));
+        assert!(shown("https://a.test/x#y").is_err() && shown("h2c://a.test/").is_err() && shown("a.test/t").is_err());
+        assert!(!flawed(endpoint("https://user:hunter2@x/t")).contains("hunter2"));
     }
 
     #[test]

@@ -1,38 +1,28 @@
-//! A credential as it goes on the wire, and the cell it is handed over in.
+//! A credential as it goes on the wire.
 //!
-//! The control thread reads files and writes the cell; workers read it without a lock. Every value is marked
-//! sensitive: hyper never indexes it for header compression and `Debug` does not show it.
+//! Every value is marked sensitive: hyper never indexes it for header compression and `Debug` does not show it.
 
 use std::fmt;
-use std::sync::Arc;
 
-use arc_swap::ArcSwapOption;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
 
-/// A shared cell for a credential that may be replaced or lost while requests run.
-#[derive(Clone, Default)]
-pub struct Secret(Arc<ArcSwapOption<HeaderValue>>);
+use super::cell::Cell;
+
+/// A shared cell for a credential that is a header's value.
+pub type Secret = Cell<HeaderValue>;
 
 impl Secret {
     /// Replaces the value; `None` makes every request that needs it fail.
     pub fn set(&self, value: Option<HeaderValue>) {
-        self.0.store(value.map(|mut value| {
-            value.set_sensitive(true);
-            Arc::new(value)
-        }));
-    }
-
-    /// The current value.
-    pub fn get(&self) -> Option<HeaderValue> {
-        self.0.load().as_deref().cloned()
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.load().is_some() { "Secret(set)" } else { "Secret(missing)" })
+        match value {
+            Some(mut value) => {
+                value.set_sensitive(true);
+                self.put(value, None);
+            }
+            None => self.clear(),
+        }
     }
 }
 
@@ -157,7 +147,7 @@ mod tests {
 
         secret.set(Some(HeaderValue::from_static("hunter2")));
 
-        let shown = format!("{secret:?} {:?} {:?}", secret.get(), bearer("hunter2"));
+        let shown = format!("{secret:?} {:?} {:?}", secret.get(exchange::clock::now), bearer("hunter2"));
         assert!(!shown.contains("hunter2"), "{shown}");
     }
 

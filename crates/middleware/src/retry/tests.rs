@@ -22,7 +22,10 @@ fn params() -> Params {
 }
 
 fn service(bottom: &Bottom, params: Params) -> ArcService {
-    bottom.under(layer(params, State { budgets: Budgets::One(Arc::new(Budget::new())), random: Random::seeded(1) }))
+    bottom.under(layer(
+        params,
+        State { budgets: Budgets::One(Arc::new(Budget::new())), random: Random::seeded(1), renew: None },
+    ))
 }
 
 fn post(chunks: &[&'static str], change: impl FnOnce(&mut Head)) -> Request<Body> {
@@ -189,7 +192,7 @@ async fn a_large_body_that_nobody_read_is_still_there() {
             Ok(response(200).map(|_| request.into_body()))
         }
     }));
-    let state = State { budgets: Budgets::One(Arc::new(Budget::new())), random: Random::seeded(1) };
+    let state = State { budgets: Budgets::One(Arc::new(Budget::new())), random: Random::seeded(1), renew: None };
     let service = layer(Params { body_limit: 1, ..params() }, state).layer(inner);
 
     let echoed = service.call(post(&["ab", "cd"], |_| {})).await.expect("a response");
@@ -231,8 +234,10 @@ async fn a_retry_refused_for_another_reason_costs_no_budget() {
     let budget = Arc::new(Budget::new());
     let params = Params { budget: budget::Params { ratio: 0.0, ..budget::Params::default() }, ..params() };
     let bottom = Bottom::default().fails(reset);
-    let service = bottom
-        .under(layer(params.clone(), State { budgets: Budgets::One(Arc::clone(&budget)), random: Random::seeded(1) }));
+    let service = bottom.under(layer(
+        params.clone(),
+        State { budgets: Budgets::One(Arc::clone(&budget)), random: Random::seeded(1), renew: None },
+    ));
     let before = budget.balance(&params.budget, clock::now());
 
     service.call(post(&["a"], |_| {})).await.expect_err("a failure");
@@ -395,4 +400,100 @@ async fn attempts_spread_over_the_backoff() {
     assert!(waits.iter().all(|wait| *wait <= Duration::from_millis(26)), "{waits:?}");
     assert!(waits.iter().any(|wait| *wait > Duration::from_millis(15)), "{waits:?}");
     assert!(waits.iter().any(|wait| *wait < Duration::from_millis(10)), "{waits:?}");
+}
+
+/// Has one newer credential as often as it is told.
+#[derive(Default)]
+struct Newer {
+    left: AtomicU32,
+    asked: AtomicU32,
+}
+
+impl Renew for Newer {
+    fn renewed<'a>(&'a self, exchange: &'a Exchange) -> exchange::renew::Renewed<'a> {
+        assert!(exchange.carried.get().is_some(), "nothing of ours was refused");
+        self.asked.fetch_add(1, Relaxed);
+        let there_is = self.left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok();
+        Box::pin(async move { there_is })
+    }
+}
+
+fn renewing(bottom: &Bottom, params: Params, newer: &Arc<Newer>, budget: &Arc<Budget>) -> ArcService {
+    let budgets = Budgets::One(Arc::clone(budget));
+    let newer: Arc<dyn Renew> = Arc::clone(newer) as _;
+    bottom.under(layer(params, State { budgets, random: Random::seeded(1), renew: Some(newer) }))
+}
+
+fn no_retries() -> Params {
+    let conditions = Conditions { connect_failure: false, reset: false, refused_stream: false, timeout: false };
+    Params { attempts: 1, statuses: Vec::new(), conditions, ..params() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_credential_is_one_more_try_for_a_post_too_whatever_retry_says() {
+    for params in [params(), no_retries()] {
+        let (bottom, newer) = (Bottom::default().status(401), Arc::new(Newer { left: 9.into(), ..Newer::default() }));
+        let budget = Arc::new(Budget::new());
+        let request = post(&["ab", "cd"], |_| {});
+        let exchange = record(&request);
+        exchange.carried.set(1);
+        let service = renewing(&bottom, params.clone(), &newer, &budget);
+        let before = budget.balance(&params.budget, clock::now());
+
+        assert_eq!(status(service.call(request)).await, 200);
+
+        let bodies: Vec<_> = bottom.seen().into_iter().map(|seen| seen.body).collect();
+        assert_eq!(bodies, ["abcd", "abcd"]);
+        assert_eq!(exchange.retry_denied(), None);
+        assert!(budget.balance(&params.budget, clock::now()) >= before, "it is not paid for");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_refusal_is_the_clients_answer() {
+    let (bottom, newer) =
+        (Bottom::default().status(401).status(401), Arc::new(Newer { left: 9.into(), ..Newer::default() }));
+    let request = get("http://a.test/");
+    record(&request).carried.set(1);
+
+    assert_eq!(status(renewing(&bottom, params(), &newer, &Arc::default()).call(request)).await, 401);
+
+    assert_eq!((bottom.calls(), newer.asked.load(Relaxed)), (2, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_newer_credential_or_one_of_ours_a_401_stands() {
+    for (carried, asked) in [(1, 1), (0, 0)] {
+        let (bottom, newer) = (Bottom::default().status(401), Arc::new(Newer::default()));
+        let request = get("http://a.test/");
+        record(&request).carried.set(carried);
+
+        assert_eq!(status(renewing(&bottom, params(), &newer, &Arc::default()).call(request)).await, 401);
+
+        assert_eq!((bottom.calls(), newer.asked.load(Relaxed)), (1, asked));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_was_not_kept_is_not_sent_twice_for_a_credential() {
+    let (bottom, newer) = (Bottom::default().status(401), Arc::new(Newer { left: 9.into(), ..Newer::default() }));
+    let request = post(&["ab", "cd"], |_| {});
+    record(&request).carried.set(1);
+    let service = renewing(&bottom, Params { body_limit: 3, ..params() }, &newer, &Arc::default());
+
+    assert_eq!(status(service.call(request)).await, 401);
+
+    assert_eq!((bottom.calls(), newer.asked.load(Relaxed)), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_fails_with_the_new_credential_is_retried_as_ever() {
+    let (bottom, newer) =
+        (Bottom::default().status(503).status(401).status(503), Arc::new(Newer { left: 9.into(), ..Newer::default() }));
+    let request = get("http://a.test/");
+    record(&request).carried.set(1);
+
+    assert_eq!(status(renewing(&bottom, params(), &newer, &Arc::default()).call(request)).await, 200);
+
+    assert_eq!((bottom.calls(), newer.asked.load(Relaxed)), (4, 1));
 }

@@ -37,7 +37,7 @@ fn beside(aside: &model::Aside) -> String {
         }
     };
     match &aside.auth {
-        Some(auth) => format!("{to}, {}", super::credential(auth)),
+        Some(auth) => format!("{to}, {}", super::credential::credential(auth)),
         None => to,
     }
 }

@@ -212,6 +212,9 @@ fn events(events: &Events, out: &mut Vec<MetricFamily>) {
     out.extend(one(&f::REFRESHES, |to| {
         events.each_refresh(|route, result, count| to.count(&[route, result], count));
     }));
+    out.extend(one(&f::CREDENTIAL_EXPIRY, |to| {
+        events.each_credential_end(|route, end| to.count(&[route], end));
+    }));
     out.extend(one(&f::CERTIFICATE_EXPIRY, |to| {
         events.each_certificate(|one| one.expires.iter().for_each(|end| to.count(&[&one.file], *end)));
     }));

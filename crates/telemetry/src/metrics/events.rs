@@ -19,6 +19,7 @@ const CAP: usize = 1024;
 pub struct Events {
     transitions: Mutex<Transitions>,
     refreshes: Mutex<BTreeMap<Arc<str>, [u64; 2]>>,
+    ends: Mutex<BTreeMap<Arc<str>, u64>>,
     reload: Mutex<Option<Reload>>,
     checks: Mutex<Checks>,
     panics: Mutex<Vec<(Arc<str>, bool)>>,
@@ -103,6 +104,20 @@ impl Events {
     /// A route's credential was read or fetched anew, or could not be.
     pub fn credential_refreshed(&self, route: &Arc<str>, ok: bool) {
         self.refreshes.lock().entry(route.clone()).or_default()[usize::from(ok)] += 1;
+    }
+
+    /// Until when routes use the credentials they have, in seconds since 1970; of several the first to end counts.
+    pub fn credentials_end(&self, all: impl Iterator<Item = (Arc<str>, u64)>) {
+        let mut ends = self.ends.lock();
+        ends.clear();
+        for (route, end) in all {
+            let known = ends.entry(route).or_insert(end);
+            *known = end.min(*known);
+        }
+    }
+
+    pub(super) fn each_credential_end(&self, mut each: impl FnMut(&str, u64)) {
+        self.ends.lock().iter().for_each(|(route, end)| each(route, *end));
     }
 
     /// A configuration was published (`Ok` with its generation) or refused (`Err` with the one that goes on).

@@ -1,0 +1,77 @@
+//! With which credential requests leave; a credential itself is never in the model.
+
+use super::*;
+
+/// A way to show an upstream who we are.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Auth {
+    Bearer(Secret),
+    Basic { user: String, password: Secret },
+    Header { name: String, prefix: String, value: Secret },
+    OAuth2(Box<OAuth2>),
+}
+
+/// Where a secret is read from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Secret {
+    File(PathBuf),
+    Env(String),
+    Exec(Exec),
+    /// A file in systemd's `$CREDENTIALS_DIRECTORY`.
+    Credential(String),
+}
+
+/// A program that prints a secret.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Exec {
+    /// At least one word; no shell.
+    pub command: Vec<String>,
+    /// It is run again after so long, or before what it printed ends.
+    pub every: Duration,
+}
+
+/// Client credentials (RFC 6749 section 4.4).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct OAuth2 {
+    pub token_url: Endpoint,
+    pub client_id: String,
+    pub client_secret: Secret,
+    pub style: ClientAuthStyle,
+    /// Blank between; empty for none.
+    pub scope: String,
+    pub audience: Option<String>,
+    /// RFC 8707.
+    pub resource: Vec<String>,
+    /// Of a token whose answer does not say.
+    pub expires_in: Duration,
+    pub timeout: Duration,
+    pub tls: Tls,
+}
+
+/// How a client shows itself to a token endpoint (RFC 6749 section 2.3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ClientAuthStyle {
+    /// In `Authorization: Basic`.
+    Basic,
+    /// In the body.
+    Post,
+}
+
+/// A URL as it is written, path and query included.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Endpoint {
+    /// Without a base path.
+    pub url: Url,
+    /// Path and query.
+    pub target: String,
+}
+
+impl std::fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Url { scheme, host, port, .. } = &self.url;
+        let (scheme, usual) = if *scheme == Scheme::Https { ("https", 443) } else { ("http", 80) };
+        let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+        let port = if *port == usual { String::new() } else { format!(":{port}") };
+        write!(f, "{scheme}://{host}{port}{}", self.target)
+    }
+}

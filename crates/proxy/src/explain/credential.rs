@@ -1,0 +1,22 @@
+//! Which credential a route sends, and where it is from; never the credential.
+
+use config::model::{Auth, ClientAuthStyle};
+
+use crate::secrets::source;
+
+pub(super) fn credential(auth: &Auth) -> String {
+    match auth {
+        Auth::Bearer(secret) => format!("bearer from {}", source(secret)),
+        Auth::Basic { user, password } => format!("basic, user {user}, password from {}", source(password)),
+        Auth::Header { name, value, .. } => format!("header {name} from {}", source(value)),
+        Auth::OAuth2(from) => {
+            let style = match from.style {
+                ClientAuthStyle::Basic => "basic",
+                ClientAuthStyle::Post => "post",
+            };
+            let (issuer, id, secret) = (&from.token_url, &from.client_id, source(&from.client_secret));
+            let scope = if from.scope.is_empty() { String::new() } else { format!(", scope {}", from.scope) };
+            format!("bearer token from {issuer}, client {id} ({style}), secret from {secret}{scope}")
+        }
+    }
+}
