@@ -15,9 +15,10 @@ class Kind:
 
 
 class Kinds:
-    """`all`: {name: Kind}; `needles`: {name: secret}, those that clients send included; `environment` for the process."""
+    """`all`: {name: Kind}; `needles`: {name: secret}, those that clients send included; `environment` for the process;
+    `broken`: `auth`s whose secret is read and cannot be used."""
 
-    def __init__(self, directory: Path):
+    def __init__(self, directory: Path, issuer):
         self.directory, self.needles, self.environment = directory, {}, {}
         bearer, password, key, broken = (self._plant(name) for name in ("bearer", "password", "key", "broken"))
         self.all = {
@@ -29,12 +30,53 @@ class Kinds:
             "header": Kind("header: { name: x-api-key, value: { env: PLANTED_KEY } }", "x-api-key", key),
         }
         self.environment["PLANTED_KEY"] = key
+        self._programs()
+        self._issued(issuer)
         # Read, and refused: it has a line end in its middle.
         self._file("broken").write_text(f"{broken}\n{broken}")
-        self.broken = f"bearer: {{ file: {self._file('broken')} }}"
+        self.broken = [f"bearer: {{ file: {self._file('broken')} }}", self._complaining()]
         # What clients show to us or send on; none of it is for anybody's log.
         for name in ("client-authorization", "client-cookie", "client-proxy-password", "client-query-token", "misplaced"):
             self._plant(name)
+
+    def _bearer(self, name, auth, token):
+        self.all[name] = Kind(auth, "authorization", f"Bearer {token}")
+
+    def _programs(self):
+        """What a program says, as text and as JSON, and what systemd hands over."""
+        for name, said in (("exec", "$token"), ("exec-json", '{\\"token\\": \\"$token\\", \\"expires_in\\": 30}')):
+            token = self._plant(name)
+            program = self._program(name, f'token=$(cat {self._file(name)})\necho "{said}"\necho "$token" >&2\n')
+            self._bearer(name, f"bearer: {{ exec: [{program}] }}", token)
+        unit = self.directory / "credentials"
+        unit.mkdir()
+        (unit / "handed").write_text(self._plant("systemd-credential"))
+        self.environment["CREDENTIALS_DIRECTORY"] = str(unit)
+        self._bearer("systemd-credential", "bearer: { credential: handed }", self.needles["systemd-credential"])
+
+    def _complaining(self):
+        """A program that fails with the secret on its lips."""
+        self._plant("exec-complaint")
+        text = f"cat {self._file('exec-complaint')}\ncat {self._file('exec-complaint')} >&2\nexit 3\n"
+        return f"bearer: {{ exec: [{self._program('complaint', text)}] }}"
+
+    def _issued(self, issuer):
+        """A token from an issuer: its own, and what the client shows for it."""
+        for style in ("basic", "post"):
+            client, token = self._plant(f"oauth2-{style}-client"), self._plant(f"oauth2-{style}-token")
+            issuer.tokens[client] = token
+            self._bearer(
+                f"oauth2-{style}",
+                f"oauth2: {{ token_url: 'http://127.0.0.1:{issuer.port}/token', client_id: me, style: {style}, "
+                f"client_secret: {{ file: {self._file(f'oauth2-{style}-client')} }} }}",
+                token,
+            )
+
+    def _program(self, name, text):
+        path = self.directory / f"{name}.sh"
+        path.write_text(f"#!/bin/sh\n{text}")
+        path.chmod(0o700)
+        return path
 
     def _plant(self, name):
         secret = f"planted-{name}-{secrets.token_hex(12)}"

@@ -1,4 +1,5 @@
 """The proxy with a route for each kind, the servers it may and may not tell, and everything it says."""
+import base64
 import http.client
 import http.server
 import json
@@ -10,6 +11,8 @@ import threading
 import time
 
 from harness.attache import Broken, Serve, execute
+
+from .kinds import Kinds
 
 ADMIN = ["/", "/livez", "/readyz", "/metrics", "/api/v1/status", "/api/v1/config", "/api/v1/routes", "/api/v1/upstreams",
          "/api/v1/breakers"]
@@ -44,6 +47,13 @@ class Recorded(http.server.BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
         with self.server.lock:
             self.server.seen.append(f"{self.requestline}\n{self.headers}\n{body!r}")
+        if isinstance(self.server, Issuer):
+            answer = self.server.answer(self.headers.get("authorization"), body)
+            self.send_response(200)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(answer)))
+            self.end_headers()
+            return self.wfile.write(answer)
         if "/cut" in self.path:
             self.send_response(200)
             self.send_header("content-length", "100")
@@ -65,12 +75,26 @@ class Recorded(http.server.BaseHTTPRequestHandler):
         pass
 
 
+class Issuer(Recorder):
+    """A token endpoint: whoever shows a client's secret gets its token."""
+
+    def __init__(self):
+        self.tokens = {}
+        super().__init__()
+
+    def answer(self, authorization, body):
+        shown = base64.b64decode((authorization or "").removeprefix("Basic ")).decode() + body.decode()
+        token = next((token for client, token in self.tokens.items() if client in shown), None)
+        return json.dumps({"access_token": token, "token_type": "Bearer", "expires_in": 30}).encode()
+
+
 class Stage:
     """Runs it all; `surfaces` may be read once the proxy has ended."""
 
-    def __init__(self, binary, directory, kinds):
-        self.binary, self.directory, self.kinds = binary, directory, kinds
-        self.told, self.others = Recorder(), Recorder()
+    def __init__(self, binary, directory):
+        self.binary, self.directory = binary, directory
+        self.told, self.others, self.issuer = Recorder(), Recorder(), Issuer()
+        self.kinds = kinds = Kinds(directory, self.issuer)
         home = directory / "home"
         home.mkdir()
         self.env = {"PATH": os.environ["PATH"], "HOME": str(home), "LANG": "C.UTF-8", "RUST_BACKTRACE": "full", "ATTACHE_LOG": "trace"}
@@ -85,7 +109,7 @@ class Stage:
     def __exit__(self, *_):
         if self.serve.process.poll() is None:
             self.serve.stop()
-        for server in (self.told, self.others):
+        for server in (self.told, self.others, self.issuer):
             server.shutdown()
             server.server_close()
 
@@ -107,8 +131,12 @@ class Stage:
         lines += [
             "  - name: own", "    match: own.test", f"    to: {told}",
             f"    auth: {{ {self.kinds.all['bearer'].auth} }}",
-            "  - name: broken", "    match: broken.test", f"    to: {told}", f"    auth: {{ {self.kinds.broken} }}",
         ]
+        for index, auth in enumerate(self.kinds.broken):
+            lines += [
+                f"  - name: broken-{index}", f"    match: broken-{index}.test", f"    to: {told}", "    timeout: { total: 3s }",
+                f"    auth: {{ {auth} }}",
+            ]
         return "\n".join(lines) + "\n"
 
     def curl(self, *arguments):
@@ -141,8 +169,9 @@ class Stage:
                 ["curl", "-sS", "-i", "-m", "20", f"{port}/r/{name}/fine", "-H", "Origin: http://evil.test"],
                 self.env, self.directory,
             ).out)
-        broken = self.curl("http://broken.test/")
-        report.check("broken: refused, since its secret cannot be sent", "502" in broken.partition("\n")[0], broken)
+        for index, auth in enumerate(self.kinds.broken):
+            broken = self.curl(f"http://broken-{index}.test/")
+            report.check(f"{auth}: refused, since it cannot be sent", " 50" in broken.partition("\n")[0], broken)
         report.check("other.test: its requests arrive", "GET /landed" in self.others.text(), self.others.text()[-600:])
         own = [
             "-H", f"Authorization: Bearer {needle['client-authorization']}", "-H", f"Cookie: id={needle['client-cookie']}",
@@ -163,7 +192,7 @@ class Stage:
         file = self.directory / "serve.yaml"
         for arguments in (
             ["config", "--effective"], ["config"], ["check"], ["check", "--online"], ["status"], ["status", "--json"],
-            ["explain", "GET", "http://bearer.test/x"], ["explain", "--json", "GET", "http://broken.test/x"],
+            ["explain", "GET", "http://bearer.test/x"], ["explain", "--json", "GET", "http://broken-0.test/x"],
         ):
             found[" ".join(arguments)] = self._command(file, *arguments)
         # A secret where none belongs, and a file that is half written.
