@@ -224,6 +224,36 @@ impl State {
 mod tests {
     use super::*;
 
+    #[cfg(unix)]
+    #[test]
+    fn an_authority_stays_the_same_as_long_as_its_files_do_and_one_that_was_given_needs_none() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let dir = tempfile::tempdir().expect("a directory");
+        let files = model::Certificate { cert: dir.path().join("ca.crt"), key: dir.path().join("ca.key") };
+        let lay = || {
+            let made = intercept::generate().expect("made");
+            std::fs::write(&files.cert, made.certificate).expect("written");
+            std::fs::write(&files.key, made.key).expect("written");
+            std::fs::set_permissions(&files.key, std::fs::Permissions::from_mode(0o600)).expect("changed");
+        };
+        let state = State::default();
+        let read = || state.authority(Some(&files));
+
+        assert!(read().is_err());
+        lay();
+        let first = read().expect("read");
+        assert!(Arc::ptr_eq(&first, &read().expect("read")), "what it signed and its tickets stay");
+        lay();
+        let second = read().expect("read");
+        assert!(!Arc::ptr_eq(&first, &second));
+        assert!(state.read_authority().is_some_and(|known| Arc::ptr_eq(&known, &second)));
+
+        let given = Arc::new(Authority::ephemeral().expect("made"));
+        state.give_authority(Arc::clone(&given));
+        assert!(Arc::ptr_eq(&given, &read().expect("given")));
+    }
+
     #[test]
     fn what_is_known_for_hedging_stays_as_long_as_a_configuration_uses_it() {
         let state = State::default();

@@ -100,7 +100,7 @@ class Stage:
         self.env = {"PATH": os.environ["PATH"], "HOME": str(home), "LANG": "C.UTF-8", "RUST_BACKTRACE": "full", "ATTACHE_LOG": "trace"}
         self.answers = []
         resolve = {"other.test": f"127.0.0.1:{self.others.port}"}
-        self.config = self._routes()
+        self.config = self._authority() + self._routes()
         self.serve = Serve(binary, directory, resolve, self.env | kinds.environment, self.config)
 
     def __enter__(self):
@@ -112,6 +112,24 @@ class Stage:
         for server in (self.told, self.others, self.issuer):
             server.shutdown()
             server.server_close()
+
+    def _authority(self):
+        """Makes the authority of `intercept`; its key is one more secret."""
+        self.certificate, key = (self.directory / name for name in ("ca.crt", "ca.key"))
+        text = f"ca: {{ cert: {self.certificate}, key: {key} }}\n"
+        alone = self.directory / "ca.yaml"
+        alone.write_text(text)
+        made = execute([self.binary, "-c", alone, "ca", "init"], self.env, self.directory)
+        if made.code != 0:
+            raise Broken(f"`attache ca init`: {made.err}")
+        self.answers.append(made.out + made.err)
+        body = key.read_text().splitlines()[1:-1]
+        # As it stands in the file, and the number that it is about (RFC 5915), which follows `04 20`.
+        self.kinds.needles["authority-key"] = body[1]
+        der = base64.b64decode("".join(body))
+        begin = der.index(b"\x04\x20") + 2
+        self.kinds.needles["authority-number"] = der[begin:begin + 32].hex()
+        return text
 
     def _routes(self):
         told, others = f"http://127.0.0.1:{self.told.port}", f"http://127.0.0.1:{self.others.port}"
@@ -130,6 +148,8 @@ class Stage:
             ]
         lines += [
             "  - name: own", "    match: own.test", f"    to: {told}",
+            f"    auth: {{ {self.kinds.all['bearer'].auth} }}",
+            "  - name: opened", "    match: opened.test", f"    to: {told}", "    intercept: true",
             f"    auth: {{ {self.kinds.all['bearer'].auth} }}",
         ]
         for index, auth in enumerate(self.kinds.broken):
@@ -172,6 +192,14 @@ class Stage:
         for index, auth in enumerate(self.kinds.broken):
             broken = self.curl(f"http://broken-{index}.test/")
             report.check(f"{auth}: refused, since it cannot be sent", " 50" in broken.partition("\n")[0], broken)
+        ca = ["--cacert", str(self.certificate)]
+        opened = self.curl(*ca, "https://opened.test/opened")
+        report.check("opened: the tunnel is opened", "HTTP/1.1 200 OK" in opened or "HTTP/2 200" in opened, opened)
+        seen = next((one for one in self.told.seen if "/opened" in one.partition("\n")[0]), "")
+        report.check("opened: its credential arrives", self.kinds.all["bearer"].value in seen, seen)
+        self.curl(*ca, "-H", "Host: other.test", "https://opened.test/inner")
+        self.curl(*ca, "--connect-to", "other.test:443:opened.test:443", "https://other.test/inner")
+        self.curl("https://opened.test/untrusted")
         report.check("other.test: its requests arrive", "GET /landed" in self.others.text(), self.others.text()[-600:])
         own = [
             "-H", f"Authorization: Bearer {needle['client-authorization']}", "-H", f"Cookie: id={needle['client-cookie']}",
@@ -192,7 +220,9 @@ class Stage:
         file = self.directory / "serve.yaml"
         for arguments in (
             ["config", "--effective"], ["config"], ["check"], ["check", "--online"], ["status"], ["status", "--json"],
-            ["explain", "GET", "http://bearer.test/x"], ["explain", "--json", "GET", "http://broken-0.test/x"],
+            ["explain", "GET", "http://bearer.test/x"],
+            ["explain", "GET", "https://opened.test/x"], ["ca", "show"], ["ca", "show", "--json"], ["ca", "export"], ["ca", "init"],
+            ["explain", "--json", "GET", "http://broken-0.test/x"],
         ):
             found[" ".join(arguments)] = self._command(file, *arguments)
         # A secret where none belongs, and a file that is half written.

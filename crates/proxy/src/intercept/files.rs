@@ -72,16 +72,22 @@ fn read(path: &Path) -> Result<(Vec<u8>, File), Flaw> {
 fn guarded(path: &Path, file: &File) -> Result<(), Flaw> {
     use std::os::unix::fs::MetadataExt;
 
-    let flaw = |why: String, help: String| Flaw::new(Part::Authority, path, why, help);
-    let meta = file.metadata().map_err(|error| flaw(format!("cannot be looked at: {error}"), MAKE.into()))?;
-    let (mode, us) = (meta.mode() & 0o777, rustix::process::geteuid().as_raw());
+    let flaw = |why: String, help: &str| Flaw::new(Part::Authority, path, why, help);
+    let meta = file.metadata().map_err(|error| flaw(format!("cannot be looked at: {error}"), MAKE))?;
+    let us = rustix::process::geteuid().as_raw();
+    owned(meta.mode() & 0o777, meta.uid(), us).map_err(|(why, help)| flaw(why, help))
+}
+
+/// Whether a key's file with this mode and owner is ours alone; why not, and what helps.
+#[cfg(unix)]
+fn owned(mode: u32, owner: u32, us: u32) -> Result<(), (String, &'static str)> {
     if mode & 0o077 != 0 {
         let help = "make another with `attache ca init --force` if anybody may have read it, else `chmod 600` it";
-        return Err(flaw(format!("has mode {mode:03o}: others could read this authority's key"), help.into()));
+        return Err((format!("has mode {mode:03o}: others could read this authority's key"), help));
     }
-    if meta.uid() != us {
-        let why = format!("belongs to uid {}, and this runs as uid {us}", meta.uid());
-        return Err(flaw(why, "make one with `attache ca init` as the user that runs this".into()));
+    if owner != us {
+        let help = "make one with `attache ca init` as the user that runs this";
+        return Err((format!("belongs to uid {owner}, and this runs as uid {us}"), help));
     }
     Ok(())
 }
@@ -136,6 +142,16 @@ mod tests {
         }
         for mode in [0o600, 0o400] {
             assert_eq!(with(mode).expect("read"), b"s3cret");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_key_of_somebody_else_is_refused_even_if_it_can_be_read() {
+        assert_eq!(owned(0o600, 1000, 1000), Ok(()));
+        for (owner, us) in [(1000, 0), (0, 1000), (1000, 1001)] {
+            let (why, _) = owned(0o600, owner, us).expect_err("refused");
+            assert!(why.contains(&format!("uid {owner}")), "{why}");
         }
     }
 
