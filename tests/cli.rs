@@ -264,7 +264,7 @@ fn the_effective_configuration_names_every_origin() {
         ("drain: 7s", "a.yaml:1"),
         ("workers: 3", "env ATTACHE_WORKERS"),
         ("level: debug", "flag --log"),
-        ("admin: 127.0.0.1:4781", "default"),
+        ("address: 127.0.0.1:4781", "default"),
     ] {
         let line = ran.stdout.lines().find(|line| line.trim_start().starts_with(key));
         assert!(line.is_some_and(|line| line.contains(origin)), "{key} {origin}: {}", ran.stdout);

@@ -27,8 +27,8 @@ async fn curl(uid: u32, by: &[String], url: &str) -> (u16, String) {
     command.uid(uid).gid(uid).env_clear().current_dir("/").stdin(Stdio::null());
     let done = tokio::task::spawn_blocking(move || command.output()).await.expect("waited for").expect("curl runs");
     let text = String::from_utf8_lossy(&done.stdout).into_owned();
-    let (body, status) = text.rsplit_once('\n').unwrap_or_else(|| panic!("{done:?}"));
-    (status.parse().unwrap_or_else(|_| panic!("{done:?}")), body.to_owned())
+    let (body, status) = text.rsplit_once('\n').expect("a status");
+    (status.parse().expect("a status"), body.to_owned())
 }
 
 /// Whatever secret came with it.
@@ -63,8 +63,8 @@ impl Daemon {
         let free = || std::net::TcpListener::bind("127.0.0.1:0").and_then(|one| one.local_addr()).expect("a port");
         let tcp = free().to_string();
         let text = format!(
-            "listen: ['{tcp}', 'unix:{0}/proxy.sock']\nadmin: unix:{0}/admin.sock\nworkers: 1\nlog: {{ access: {{ path: \
-             {0}/access.log, format: json }} }}\n{1}",
+            "listen: ['{tcp}', {{ address: 'unix:{0}/proxy.sock', mode: '0666' }}]\nadmin: {{ address: 'unix:{0}/admin.sock', \
+             mode: '0666', users: [{SECOND}] }}\nworkers: 1\nlog: {{ access: {{ path: {0}/access.log, format: json }} }}\n{1}",
             dir.path().display(),
             routes(dir.path()),
         );
@@ -80,10 +80,9 @@ impl Daemon {
             .expect("the binary starts");
         let daemon = Self { process, tcp, dir };
         child::until("it listens", Duration::from_secs(20), || async {
-            std::net::TcpStream::connect(&daemon.tcp).is_ok() && daemon.unix().exists()
+            std::net::TcpStream::connect(&daemon.tcp).is_ok() && daemon.dir.path().join("admin.sock").exists()
         })
         .await;
-        std::fs::set_permissions(daemon.unix(), PermissionsExt::from_mode(0o666)).expect("opened");
         daemon
     }
 
@@ -106,7 +105,7 @@ impl Daemon {
         })
         .await;
         let text = std::fs::read_to_string(self.dir.path().join("access.log")).expect("a log");
-        text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
     }
 }
 
@@ -160,4 +159,25 @@ async fn two_users_have_credentials_and_limits_of_their_own_and_a_third_has_none
         assert_eq!(users, [expected, vec!["root".to_owned()]].concat());
         assert_eq!((&log[12]["denied"], &log[13]["denied"]), (&"route".into(), &"route".into()));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs root, to start processes as other users; tests/all runs it"]
+async fn over_admins_socket_a_user_looks_and_only_those_who_may_change() {
+    only_root();
+    let daemon = Daemon::start(|_| "routes: [{ match: api.test, respond: 204 }]\n".to_owned()).await;
+    let socket = daemon.dir.path().join("admin.sock").to_str().expect("text").to_owned();
+    let by = ["--unix-socket".to_owned(), socket];
+    let change = [&by[..], &["-X", "POST", "-H", "x-attache: 1"].map(str::to_owned)].concat();
+
+    for (uid, may) in [(FIRST, false), (SECOND, true), (0, true), (THIRD, false)] {
+        let expected = if may { 200 } else { 403 };
+        assert_eq!(curl(uid, &by, "http://localhost/api/v1/status").await.0, 200, "{uid}");
+        assert_eq!(curl(uid, &by, "http://localhost/metrics").await.0, 200, "{uid}");
+        assert_eq!(curl(uid, &by, "http://localhost/api/v1/config").await.0, expected, "{uid}");
+        assert_eq!(curl(uid, &by, "http://localhost/api/v1/explain?url=http://api.test/").await.0, expected, "{uid}");
+        let (status, body) = curl(uid, &change, "http://localhost/api/v1/reload").await;
+        assert_eq!(status, expected, "{uid}: {body}");
+    }
+    daemon.log().await;
 }

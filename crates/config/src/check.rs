@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use crate::diag::Report;
 use crate::fields::Fields;
-use crate::keys::{ACCESS, CA, DEFAULT, DESTINATIONS, LISTENER, LOG, ROOT, SERVER};
+use crate::keys::{ACCESS, ADMIN, CA, DEFAULT, DESTINATIONS, LISTENER, LOG, ROOT, SERVER};
 use crate::model::{Access, AccessFormat, AccessSink, Address, DefaultRoute, Destinations, Level, Log, Model, Server};
 use crate::raw::Node;
 use crate::raw::text::{At, Sources};
@@ -21,6 +21,7 @@ mod listener;
 mod policy;
 mod route;
 mod shadow;
+mod tenancy;
 mod upstream;
 mod who;
 
@@ -48,7 +49,10 @@ pub(crate) fn check(tree: &Node, sources: &Sources, report: &mut Report) -> Mode
     check.handshake(&limits, &listen, opens);
     Model {
         listen,
-        admin,
+        admin: admin.address,
+        admin_rights: admin.rights,
+        admin_users: admin.users,
+        shared: check.tenancy(&root),
         metrics,
         workers: root.maybe_int("workers").and_then(|n| usize::try_from(n).ok()),
         resolve: root.pairs("resolve", values::name, values::resolve).into_iter().collect::<BTreeMap<_, _>>(),
@@ -64,18 +68,6 @@ pub(crate) fn check(tree: &Node, sources: &Sources, report: &mut Report) -> Mode
 }
 
 impl Check<'_> {
-    fn admin(&mut self, root: &Fields<'_>) -> Option<Address> {
-        let admin = root.parse("admin", values::address)?;
-        if let Address::Tcp(socket) = &admin
-            && !socket.ip().to_canonical().is_loopback()
-        {
-            let message = format!("`{socket}` lets other machines change and watch this proxy");
-            let help = "keep admin on loopback or `unix:`; use `metrics` for scraping from elsewhere";
-            self.report.error("exposed-admin", root.place("admin"), message, help);
-        }
-        Some(admin)
-    }
-
     /// Two sockets on one address cannot both open.
     fn collisions(&mut self, root: &Fields<'_>) {
         let address = |text: &str| values::address(text).ok();
@@ -84,9 +76,10 @@ impl Check<'_> {
             let found = Fields::of(item, &LISTENER).text("address").and_then(address);
             sockets.extend(found.map(|a| ("listen", item.at, a)));
         }
-        for key in ["admin", "metrics"] {
-            let found = root.node(key).and_then(|n| Some((n.at, address(&n.scalar()?.text)?)));
-            sockets.extend(found.map(|(at, a)| (key, at, a)));
+        let admin = root.table("admin", &ADMIN).map(|fields| (fields.place("address"), fields.text("address")));
+        let metrics = root.node("metrics").map(|node| (node.at, node.scalar().map(|scalar| scalar.text.as_str())));
+        for (key, found) in [("admin", admin), ("metrics", metrics)] {
+            sockets.extend(found.and_then(|(at, text)| Some((key, at, address(text?)?))));
         }
         for (index, (key, at, socket)) in sockets.iter().enumerate() {
             if let Some((other, before, _)) = sockets[..index].iter().find(|(_, _, a)| clash(a, socket)) {

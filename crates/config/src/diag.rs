@@ -41,6 +41,8 @@ pub const IDS: &[&str] = &[
     "out-of-range",
     "plaintext-auth",
     "shadowed-route",
+    "shared-admin",
+    "shared-credential",
     "syntax",
     "tls-file",
     "too-deep",

@@ -75,6 +75,8 @@ form!(ON, on, true, "a failure such as `connect_refused`, or a status such as `5
 form!(TEXT, text, true, "text");
 form!(CALLER, caller, false, "`anyone_local`, `authenticated`, `anyone`, or such as `user:alice`");
 form!(USER_OF, user_of, true, "a user's name or number");
+form!(MODE, mode, true, "rights such as `\"0660\"`");
+form!(GROUP, group, true, "a group's name or number");
 form!(UNIT, unit, false, "a systemd unit such as `backup.service`");
 form!(CGROUP, cgroup, false, "a control group such as `/system.slice/*`");
 form!(CONTAINER, container, false, "a container's identifier, or its first 12 digits");
@@ -87,7 +89,8 @@ form!(CREDENTIAL, credential, false, "the name of a systemd credential");
 
 static WORD_KIND: Kind = Kind::Form(&TEXT);
 static LINE_KIND: Kind = Kind::Form(&LINE);
-static ADDRESS_KIND: Kind = Kind::Form(&ADDRESS);
+static ADMIN_KIND: Kind = Kind::Table(&ADMIN);
+static USER_OF_KIND: Kind = Kind::Form(&USER_OF);
 static ENDPOINT_KIND: Kind = Kind::Table(&ENDPOINT);
 static NET_KIND: Kind = Kind::Form(&NET);
 static DESTINATION_KIND: Kind = Kind::Form(&DESTINATION);
@@ -132,7 +135,13 @@ pub(crate) static ROOT: Table = table(
     None,
     &[&[
         field("listen", OneOrMany(&LISTENER_KIND), Is("[127.0.0.1:4780]"), "Where clients connect."),
-        field("admin", OrFalse(&ADDRESS_KIND), Is("127.0.0.1:4781"), "Control and status, for this machine only."),
+        field("admin", OrFalse(&ADMIN_KIND), Is("127.0.0.1:4781"), "Control and status, for this machine only."),
+        field(
+            "tenancy",
+            Word(&["own", "shared"]),
+            Means("shared, if `mode` or `group` opens a unix socket to others, else own"),
+            "Whose proxy it is: one user's, or that of several users of a machine.",
+        ),
         field(
             "metrics",
             Kind::Form(&SOCKET),
@@ -164,7 +173,31 @@ pub(crate) static LISTENER: Table = table(
     &[&[
         field("address", Kind::Form(&ADDRESS), Required, "An address and port, or unix:/path."),
         field("clients", OneOrMany(&NET_KIND), Is("[]"), "Networks that may connect; required beyond loopback."),
+        field(
+            "mode",
+            Kind::Form(&MODE),
+            Means("what the process's umask leaves"),
+            "The rights of a unix socket's file.",
+        ),
+        field("group", Kind::Form(&GROUP), Means("the process's own"), "The group of a unix socket's file."),
         field("tls", Kind::Table(&LISTENER_TLS), Means("plain"), "TLS towards the clients."),
+    ]],
+);
+
+pub(crate) static ADMIN: Table = table(
+    "admin",
+    "Control and status.",
+    Some("address"),
+    &[&[
+        field("address", Kind::Form(&ADDRESS), Required, "An address and port of loopback, or unix:/path."),
+        field("mode", Kind::Form(&MODE), Means("0660"), "The rights of a unix socket's file."),
+        field("group", Kind::Form(&GROUP), Means("the process's own"), "The group of a unix socket's file."),
+        field(
+            "users",
+            OneOrMany(&USER_OF_KIND),
+            Is("[]"),
+            "Who may change things and see everything over a unix socket, besides root and the process's own user.",
+        ),
     ]],
 );
 

@@ -26,6 +26,11 @@ pub use self::who::*;
 pub struct Model {
     pub listen: Vec<Listener>,
     pub admin: Option<Address>,
+    pub admin_rights: Rights,
+    /// Who may do all over a unix socket, besides root and the process's own user.
+    pub admin_users: Vec<User>,
+    /// Several users of the machine use it.
+    pub shared: bool,
     pub metrics: Option<SocketAddr>,
     /// `None`: min(4, cores within the quota).
     pub workers: Option<usize>,
@@ -72,9 +77,18 @@ pub enum Address {
     Unix(PathBuf),
 }
 
+/// What the file of a unix socket lets others do; `None`: what the process gives its files.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Rights {
+    pub mode: Option<u32>,
+    /// By name or number.
+    pub group: Option<String>,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct Listener {
     pub address: Address,
+    pub rights: Rights,
     /// Who may connect; empty only for loopback and unix listeners.
     pub clients: Vec<IpNet>,
     /// `None`: plain.

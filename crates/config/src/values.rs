@@ -21,7 +21,7 @@ pub(crate) use net::{
     To, address, destination, endpoint, host, name, net, origin, resolve, rewritten_host, socket, to, url,
 };
 
-pub(crate) use who::{caller, cgroup, container, dns, shown, spiffe, unit, user_of};
+pub(crate) use who::{caller, cgroup, container, dns, group, mode, shown, spiffe, unit, user_of};
 
 /// Why a text is not of a form.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -112,6 +112,11 @@ fn cases() -> Vec<(&'static str, Vec<Diagnostic>)> {
         ("literal credential", route("headers: { request: { set: { authorization: Bearer hunter2 } } }")),
         ("open listener", found("listen: 0.0.0.0:4780\n")),
         ("exposed admin", found("admin: 0.0.0.0:4781\n")),
+        ("shared admin", found("tenancy: shared\n")),
+        (
+            "shared credential",
+            found(&format!("tenancy: shared\nadmin: unix:/a\n{ROUTE}auth: {{ bearer: {{ env: A }} }}\n")),
+        ),
         ("duplicate address", found("listen: 127.0.0.1:4781\n")),
         ("duplicate name", found("routes:\n  - { name: a, match: a.com }\n  - { name: a, match: b.com }\n")),
         (
@@ -405,4 +410,70 @@ fn a_deadline_names_a_header_of_its_own() {
         assert_eq!(ids(&found(&format!("{ROUTE}deadline: {wrong}\n"))), ["bad-value"], "{wrong}");
     }
     assert_eq!(ids(&found(&format!("{ROUTE}deadline: {{out: X-Timeout}}\n"))), ["missing-key"]);
+}
+
+#[test]
+fn a_credential_of_a_shared_proxy_needs_somebody_who_may_use_it() {
+    let with = |top: &str, rest: &str| {
+        let route = "auth: { bearer: { env: A } }";
+        ids(&found(&format!(
+            "{top}\nroutes:\n  - match: {{ host: a.com }}\n    to: https://a.com\n    {route}\n{rest}"
+        )))
+    };
+    let opened = "listen: { address: 'unix:/p', mode: '0666' }\nadmin: unix:/a";
+    for (top, rest, expected) in [
+        ("tenancy: own", "", vec![]),
+        ("admin: unix:/a", "", vec![]),
+        ("listen: { address: 'unix:/p', mode: '0600' }", "", vec![]),
+        (opened, "", vec!["shared-credential"]),
+        ("admin: { address: 'unix:/a', group: wheel }", "", vec!["shared-credential"]),
+        ("listen: { address: 'unix:/p', mode: '0660' }", "", vec!["shared-admin", "shared-credential"]),
+        (opened, "    allow: anyone_local\n", vec![]),
+        (opened, "    allow: user:alice\n", vec![]),
+        ("tenancy: shared\nadmin: false", "", vec!["shared-credential"]),
+        ("tenancy: own\nlisten: { address: 'unix:/p', mode: '0666' }", "", vec![]),
+    ] {
+        assert_eq!(with(top, rest), expected, "{top} {rest}");
+    }
+    let kept = "tenancy: shared\nadmin: unix:/a\nroutes:\n  - match: { host: a.com, who: user:alice }\n    to: \
+                https://a.com\n    auth: { bearer: { env: A } }\n";
+    assert_eq!(ids(&found(kept)), Vec::<&str>::new(), "a route for one user is not everybody's");
+}
+
+#[test]
+fn rights_belong_to_unix_sockets_and_users_too() {
+    assert_eq!(ids(&found("listen: { address: '127.0.0.1:1', mode: '0666' }\n")), ["misplaced-key"]);
+    assert_eq!(ids(&found("admin: { address: '127.0.0.1:1', users: alice }\n")), ["misplaced-key"]);
+    assert_eq!(ids(&found("admin: { address: 'unix:/a', users: [alice, 1000], group: wheel }\n")), Vec::<&str>::new());
+}
+
+#[test]
+fn callers_are_named_once_and_in_their_place() {
+    let allow = |rule: &str| ids(&found(&format!("{ROUTE}allow: {rule}\n")));
+    for (rule, expected) in [
+        ("anyone_local", vec![]),
+        ("[user:alice, { unit: a.service, methods: [GET] }]", vec![]),
+        ("{ claims: { org: [a, 7] } }", vec![]),
+        ("[]", vec!["bad-value"]),
+        ("{ methods: [GET] }", vec!["missing-key"]),
+        ("{ is: user:alice, user: bob }", vec!["exclusive-keys"]),
+        ("{ claims: { org: [] } }", vec!["bad-value"]),
+        ("nobody", vec!["bad-value"]),
+    ] {
+        assert_eq!(allow(rule), expected, "{rule}");
+    }
+    let who = |who: &str| {
+        ids(&found(&format!("routes: [{{ match: {{ host: a.com, who: {who} }}, to: 'https://a.com' }}]\n")))
+    };
+    for (caller, expected) in [
+        ("user:alice", vec![]),
+        ("{ unit: a.service }", vec![]),
+        ("authenticated", vec!["misplaced-key"]),
+        ("{ claims: { a: b } }", vec!["misplaced-key"]),
+        ("name:x", vec!["misplaced-key"]),
+        ("anyone", vec!["bad-value"]),
+    ] {
+        assert_eq!(who(caller), expected, "{caller}");
+    }
+    assert_eq!(ids(&found("default: { action: deny, allow: anyone_local }\n")), ["misplaced-key"]);
 }

@@ -1,8 +1,9 @@
 //! The admin API, on the control thread: what the proxy is doing, and the few things that may be asked of it.
 //!
 //! Any web page can reach a port on localhost, so the Host header must be a local name (DNS rebinding) and whatever
-//! changes something needs a header that a page cannot send across origins (CSRF). Secrets never get here: the
-//! model does not hold them.
+//! changes something needs a header that a page cannot send across origins (CSRF). Over a unix socket only root, our own
+//! user and those of `admin: users` change things and see the configuration. Secrets never get here: the model does not
+//! hold them.
 
 mod breakers;
 mod door;
@@ -21,12 +22,15 @@ use exchange::{Authority, clock};
 use serde::Deserialize;
 use serde_json::json;
 
+use self::door::Viewer;
 use crate::control::Control;
 use crate::explain::explain;
 use crate::listener::accept::Listening;
 use crate::listener::drain::Mode;
 use crate::offline::Offline;
 
+/// What shows more than everybody's business: whose credential is where, and who may use it.
+const OF_ALL: [&str; 2] = ["/api/v1/config", "/api/v1/explain"];
 /// Sent with whatever changes something.
 const INTENT: &str = "x-attache";
 
@@ -48,7 +52,7 @@ pub(crate) async fn serve(listening: Listening, control: Arc<Control>, only_metr
             .route("/api/v1/explain", get(explain_view))
             .route("/api/v1/reload", post(reload))
             .route("/api/v1/drain", post(drain))
-            .layer(from_fn_with_state(matches!(listening, Listening::Tcp(_)), guard))
+            .layer(from_fn_with_state(Arc::clone(&control), guard))
     };
     let app = routes.with_state(control);
     if let Err(error) = door::serve(listening, app).await {
@@ -57,8 +61,12 @@ pub(crate) async fn serve(listening: Listening, control: Arc<Control>, only_metr
 }
 
 /// Refuses what did not come from this machine's own tools.
-async fn guard(State(tcp): State<bool>, request: Request, next: Next) -> Response {
-    if tcp && !is_local(request.headers()) {
+async fn guard(State(control): State<Arc<Control>>, request: Request, next: Next) -> Response {
+    let viewer = request.extensions().get().copied().unwrap_or(Viewer::Unknown);
+    if !may_all(viewer, &control) && (!request.method().is_safe() || OF_ALL.contains(&request.uri().path())) {
+        return refused("only root, the user that attache runs as, and those in `admin: users` may do this");
+    }
+    if viewer == Viewer::Anyone && !is_local(request.headers()) {
         return refused("the Host header is not a local name; use 127.0.0.1 or localhost");
     }
     if !request.method().is_safe() && request.headers().get(INTENT).is_none_or(|value| value != "1") {
@@ -75,6 +83,19 @@ async fn guard(State(tcp): State<bool>, request: Request, next: Next) -> Respons
         ),
     );
     response
+}
+
+/// Whether this viewer may change things and see everybody's.
+fn may_all(viewer: Viewer, control: &Control) -> bool {
+    match viewer {
+        Viewer::Anyone => true,
+        Viewer::User(uid) => {
+            uid == 0
+                || uid == rustix::process::geteuid().as_raw()
+                || control.users.is_among(uid, &control.reloader.current().model.admin_users)
+        }
+        Viewer::Unknown => false,
+    }
 }
 
 fn is_local(headers: &HeaderMap) -> bool {

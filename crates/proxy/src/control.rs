@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use config::model::{Address, Listener};
+use config::model::{Address, Listener, Rights};
 use config::{Diagnostic, Loaded, Source};
 use exchange::clock;
 use parking_lot::{Mutex, RwLock};
@@ -26,6 +26,7 @@ use crate::keeper::Keeper;
 use crate::listener::accept::{self, Acceptor, Door, Listening, Rules, Seat, Workers};
 use crate::listener::drain::{Drain, Mode, Switch};
 use crate::listener::peer::Peers;
+use crate::listener::peer::users::Users;
 use crate::messages::Messages;
 use crate::permit;
 use crate::places::Places;
@@ -135,6 +136,8 @@ pub(crate) struct Control {
     pub admin: Option<Bound>,
     pub metrics: Option<Bound>,
     pub started: Tick,
+    /// The names of those who ask at admin.
+    pub users: Users,
     /// Something was in flight when the process was told to stop at once.
     pub cut: AtomicBool,
 }
@@ -208,10 +211,11 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
     authority.into_iter().for_each(|authority| house.state.give_authority(authority));
     let mut doors = Vec::new();
     for listener in &model.listen {
-        doors.push((bind("listen", &listener.address)?, listener.clients.clone()));
+        doors.push((bind("listen", &listener.address, &listener.rights)?, listener.clients.clone()));
     }
-    let admin = model.admin.as_ref().map(|address| bind("admin", address)).transpose()?;
-    let metrics = model.metrics.map(|address| bind("metrics", &Address::Tcp(address))).transpose()?;
+    let admin = model.admin.as_ref().map(|address| bind("admin", address, &model.admin_rights)).transpose()?;
+    let metrics =
+        model.metrics.map(|address| bind("metrics", &Address::Tcp(address), &Rights::default())).transpose()?;
     let own: Vec<SocketAddr> = doors.iter().filter_map(|((_, bound), _)| bound.tcp()).collect();
     let others = admin.iter().chain(&metrics).filter_map(|(_, bound)| bound.tcp());
     house.guard.set_own(own.iter().copied().chain(others).collect());
@@ -237,6 +241,7 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
         admin: admin.as_ref().map(|(_, bound)| bound.clone()),
         metrics: metrics.as_ref().map(|(_, bound)| bound.clone()),
         started: clock::now(),
+        users: Users::default(),
         cut: AtomicBool::new(false),
     });
     let (commands, orders) = mpsc::channel(16);
@@ -443,8 +448,8 @@ fn runtime() -> Result<Runtime, StartError> {
     Builder::new_current_thread().enable_all().build().map_err(StartError::System)
 }
 
-fn bind(key: &'static str, address: &Address) -> Result<(Listening, Bound), StartError> {
-    accept::bind(address).map_err(|source| {
+fn bind(key: &'static str, address: &Address, rights: &Rights) -> Result<(Listening, Bound), StartError> {
+    accept::bind(address, rights).map_err(|source| {
         let address = match address {
             Address::Tcp(address) => address.to_string(),
             Address::Unix(path) => format!("unix:{}", path.display()),
@@ -464,7 +469,8 @@ mod tests {
 
     fn listener(address: &str, clients: &[&str]) -> Listener {
         let clients = clients.iter().map(|net| net.parse().expect("a network")).collect();
-        Listener { address: Address::Tcp(address.parse().expect("an address")), clients, tls: None }
+        let rights = Rights::default();
+        Listener { address: Address::Tcp(address.parse().expect("an address")), rights, clients, tls: None }
     }
 
     #[test]

@@ -158,10 +158,12 @@ pub(crate) fn general(message: String) -> Diagnostic {
 /// Keys whose change a running process cannot follow.
 fn restarts(old: &Snapshot, new: &Snapshot) -> Vec<&'static str> {
     let (old, new) = (&old.model, &new.model);
-    let addresses = |model: &config::Model| model.listen.iter().map(|one| one.address.clone()).collect::<Vec<_>>();
+    let addresses = |model: &config::Model| {
+        model.listen.iter().map(|one| (one.address.clone(), one.rights.clone())).collect::<Vec<_>>()
+    };
     [
         ("listen", addresses(old) != addresses(new)),
-        ("admin", old.admin != new.admin),
+        ("admin", (&old.admin, &old.admin_rights) != (&new.admin, &new.admin_rights)),
         ("metrics", old.metrics != new.metrics),
         ("workers", old.workers != new.workers),
         ("log.format", old.log.json != new.log.json),

@@ -20,6 +20,7 @@ use crate::control::{self, Command, Control, Doors, First, Settings, StartError}
 use crate::house::House;
 use crate::listener::accept::{Door, Rules, Seat, Workers};
 use crate::listener::drain::Switch;
+use crate::listener::peer::users::Users;
 use crate::reload;
 use crate::worker::{Socket, Worker};
 
@@ -60,6 +61,7 @@ impl Solo {
             admin: None,
             metrics: None,
             started: clock::now(),
+            users: Users::default(),
             cut: AtomicBool::new(false),
             house: Arc::clone(&house),
         });

@@ -35,7 +35,8 @@ impl Check<'_> {
             self.report.error("open-listener", fields.place("address"), message, help);
         }
         let tls = fields.table("tls", &LISTENER_TLS).and_then(|tls| self.listener_tls(&tls));
-        Some(Listener { address, clients, tls })
+        let rights = self.rights(fields, matches!(address, Address::Unix(_)));
+        Some(Listener { address, rights, clients, tls })
     }
 
     fn listener_tls(&mut self, fields: &Fields<'_>) -> Option<ListenerTls> {

@@ -45,6 +45,23 @@ pub(crate) fn user_of(text: &str) -> Result<User, Flaw> {
     Ok(User::Name(text.to_owned()))
 }
 
+/// A group of this machine, by name or number.
+pub(crate) fn group(text: &str) -> Result<String, Flaw> {
+    match user_of(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => flaw(format!("`{text}` is no group"), "write a group's name or number, such as `attache` or `1000`"),
+    }
+}
+
+/// Rights of a file, in octal digits; its owner has them both.
+pub(crate) fn mode(text: &str) -> Result<u32, Flaw> {
+    let digits = text.strip_prefix("0o").unwrap_or(text);
+    match u32::from_str_radix(digits, 8) {
+        Ok(mode) if (3..=4).contains(&digits.len()) && mode & !0o666 == 0 && mode & 0o600 == 0o600 => Ok(mode),
+        _ => flaw(format!("`{text}` are no rights of a socket"), "write `\"0600\"`, `\"0660\"` or `\"0666\"`"),
+    }
+}
+
 /// A systemd unit with its type.
 pub(crate) fn unit(text: &str) -> Result<String, Flaw> {
     let fine = |b: u8| b.is_ascii_alphanumeric() || b":-_.\\@".contains(&b);
@@ -127,6 +144,14 @@ mod tests {
         assert_eq!(user_of("svc_app$"), Ok(User::Name("svc_app$".into())));
         for wrong in ["", "-1", "01000", "4294967295", "4294967296", "1e3", "a b", "a:b", "*", "+1"] {
             assert!(user_of(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn rights_of_a_socket_are_octal_and_its_owners_in_any_case() {
+        assert_eq!((mode("0660"), mode("660"), mode("0o666")), (Ok(0o660), Ok(0o660), Ok(0o666)));
+        for wrong in ["", "66", "0770", "0066", "0668", "432", "06600", "-660", "rw"] {
+            assert!(mode(wrong).is_err(), "{wrong}");
         }
     }
 

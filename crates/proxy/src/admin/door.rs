@@ -3,11 +3,13 @@
 //! Whoever connects and says nothing would otherwise hold a descriptor for ever, and `metrics` may be open to other
 //! machines. hyper's own timer does for the few connections there are here. It runs between two requests too, so a scraper
 //! that comes less often connects anew.
+//!
+//! Over a unix socket the kernel says who asks; each request carries it as a [`Viewer`].
 
 use std::io;
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -18,6 +20,17 @@ use crate::listener::accept::{Listening, back_off};
 /// From the connection, or the last answer, to the end of a head.
 const HEAD: Duration = Duration::from_secs(10);
 
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Viewer {
+    /// Over TCP: whoever reaches it.
+    Anyone,
+    /// Over a unix socket: this user.
+    User(u32),
+    /// Over a unix socket, and the kernel does not say.
+    Unknown,
+}
+
 /// Serves `app` until the process ends.
 pub(super) async fn serve(listening: Listening, app: Router) -> io::Result<()> {
     match listening {
@@ -25,7 +38,7 @@ pub(super) async fn serve(listening: Listening, app: Router) -> io::Result<()> {
             let listener = tokio::net::TcpListener::from_std(listener)?;
             loop {
                 match listener.accept().await {
-                    Ok((tcp, _)) => drop(tokio::spawn(connection(tcp, app.clone()))),
+                    Ok((tcp, _)) => drop(tokio::spawn(connection(tcp, app.clone().layer(Extension(Viewer::Anyone))))),
                     Err(error) => back_off(&error).await,
                 }
             }
@@ -34,7 +47,10 @@ pub(super) async fn serve(listening: Listening, app: Router) -> io::Result<()> {
             let listener = tokio::net::UnixListener::from_std(listener)?;
             loop {
                 match listener.accept().await {
-                    Ok((unix, _)) => drop(tokio::spawn(connection(unix, app.clone()))),
+                    Ok((unix, _)) => {
+                        let viewer = unix.peer_cred().map_or(Viewer::Unknown, |by| Viewer::User(by.uid()));
+                        drop(tokio::spawn(connection(unix, app.clone().layer(Extension(viewer)))));
+                    }
                     Err(error) => back_off(&error).await,
                 }
             }

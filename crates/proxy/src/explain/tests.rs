@@ -6,6 +6,8 @@ fn full() -> Model {
     let text = text.replace("adaptive: false", "adaptive: true").replace("pacing: false", "pacing: true");
     let text = text.replace("grpc: []", "grpc: [unavailable]");
     let mut model = config::parse(&text, "full.yaml", config::Format::Yaml).expect("the example").model;
+    // Nobody asks.
+    model.routes[0].matcher.who = None;
     let plain = model.routes[1].policy.tls.clone();
     model.routes[0].policy.tls = plain.clone();
     model.upstreams[0].tls = plain;
@@ -34,6 +36,11 @@ fn every_policy_of_a_route_is_told() {
         "http://api.example.com/v1/?lang=en",
         &[
             layers,
+            "anyone_local, GET HEAD",
+            "user alice and unit backup.service and cgroup /system.slice/* and container 4f5b9c0d1e2f, at *.example.com, of \
+             /v1/reports/",
+            "spiffe spiffe://example.org/ns/prod/*",
+            "identity partners and name app and claim scope read|write and claim org.id 7",
             "https://eu.api.example.com:443/base (weight 9)",
             "https://us.api.example.com:443/base (weight 1)",
             "connect 3s, attempt 15s, total 30s, idle 300s",

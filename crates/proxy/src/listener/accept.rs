@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use config::model::Address;
+use config::model::{Address, Rights};
 use exchange::{Client, Peer};
 use ipnet::IpNet;
 use parking_lot::RwLock;
@@ -19,7 +19,7 @@ use tokio::net::unix::UCred;
 use tokio::sync::mpsc;
 
 use super::drain::{Drain, Mode};
-use super::peer::Peers;
+use super::peer::{Peers, users};
 use super::tls::Front;
 use crate::worker::{Arrival, Held, Socket};
 
@@ -81,8 +81,8 @@ impl Drop for Unlink {
 /// Binds an address.
 ///
 /// # Errors
-/// The operating system's, unless a stale unix socket could be replaced.
-pub fn bind(address: &Address) -> io::Result<(Listening, Bound)> {
+/// The operating system's, unless a stale unix socket could be replaced; a group that there is not.
+pub fn bind(address: &Address, rights: &Rights) -> io::Result<(Listening, Bound)> {
     match address {
         Address::Tcp(address) => {
             let socket = socket2::Socket::new(
@@ -105,9 +105,14 @@ pub fn bind(address: &Address) -> io::Result<(Listening, Bound)> {
             if is_left_over(path) {
                 std::fs::remove_file(path)?;
             }
-            let listener = std::os::unix::net::UnixListener::bind(path)?;
-            listener.set_nonblocking(true)?;
-            Ok((Listening::Unix(listener, Unlink(path.clone())), Bound::Unix(path.clone())))
+            let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)?;
+            socket.bind(&socket2::SockAddr::unix(path)?)?;
+            let file = Unlink(path.clone());
+            // Nobody gets in before.
+            users::give(path, rights)?;
+            socket.listen(BACKLOG)?;
+            socket.set_nonblocking(true)?;
+            Ok((Listening::Unix(socket.into(), file), Bound::Unix(path.clone())))
         }
     }
 }
@@ -369,10 +374,13 @@ mod tests {
         drop(std::os::unix::net::UnixListener::bind(&stale).expect("bound"));
         std::fs::write(&file, "mine").expect("written");
 
-        let replaced = bind(&Address::Unix(stale));
-        let refused = bind(&Address::Unix(file.clone()));
+        let rights = Rights { mode: Some(0o660), group: None };
+        let replaced = bind(&Address::Unix(stale.clone()), &rights);
+        let refused = bind(&Address::Unix(file.clone()), &rights);
 
         assert!(replaced.is_ok());
+        let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&stale).expect("there").permissions());
+        assert_eq!(mode & 0o777, 0o660);
         assert_eq!(refused.err().map(|error| error.kind()), Some(io::ErrorKind::AddrInUse));
         assert_eq!(std::fs::read_to_string(file).expect("still there"), "mine");
     }

@@ -15,7 +15,7 @@ mod holder;
 mod place;
 #[cfg(target_os = "linux")]
 mod table;
-mod users;
+pub mod users;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
