@@ -355,3 +355,56 @@ async fn check_online_fetches_each_credential_once_and_shows_none() {
     assert!(!text.contains("token-1") && !text.contains("from-systemd") && !text.contains(SECRET), "{text}");
     assert_eq!(issuer.count(), 1);
 }
+
+#[cfg(unix)]
+#[tokio::test]
+async fn requests_are_signed_for_aws_with_keys_from_a_program() {
+    let (files, service) = (Files::new(), Upstream::fixed("fine").await);
+    let keys =
+        r#"{"Version": 1, "AccessKeyId": "AKIDEXAMPLE", "SecretAccessKey": "planted-key", "SessionToken": "tok"}"#;
+    let program = counting(&files, &format!("echo '{keys}'"));
+    let sigv4 =
+        format!("sigv4: {{ region: eu-central-1, service: sqs, credentials: {{ exec: [{}] }} }}", program.display());
+    let proxy = Proxy::start(&format!(
+        "routes: [{{ name: api, match: api.test, to: \"http://{}\", auth: {{ {sigv4} }} }}]\n",
+        service.addr()
+    ));
+    let own = ["authorization: AWS4-HMAC-SHA256 Credential=dummy", "x-amz-security-token: old", "content-length: 4"];
+
+    assert_eq!(proxy.call("POST", "http://api.test/queue?b=2&a=1", &own, "body").await.status, 200);
+    assert_eq!(proxy.get("http://api.test/").await.status, 200);
+
+    let seen = service.requests();
+    let authorization = seen[0].header("authorization").expect("a signature");
+    let day = &seen[0].header("x-amz-date").expect("a date")[..8];
+    let begins =
+        format!("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/{day}/eu-central-1/sqs/aws4_request, SignedHeaders=host;");
+    assert!(authorization.starts_with(&begins), "{authorization}");
+    assert_eq!(seen[0].headers("x-amz-security-token"), ["tok"]);
+    assert_eq!((seen[0].target.as_str(), seen[0].body.as_slice()), ("/queue?b=2&a=1", b"body".as_slice()));
+    assert_ne!(seen[0].header("authorization"), seen[1].header("authorization"));
+    let shown = proxy.log() + &proxy.admin("/api/v1/config").await.text() + &proxy.admin("/metrics").await.text();
+    assert!(!shown.contains("planted-key") && shown.contains("api.test"), "{shown}");
+    assert_eq!(std::fs::read_to_string(files.0.path().join("runs")).expect("it ran"), "x\n", "once for all");
+}
+
+#[tokio::test]
+async fn a_body_too_large_to_be_signed_is_refused() {
+    let (files, service) = (Files::new(), Upstream::fixed("").await);
+    let key = files.put("key", "k");
+    let sigv4 = format!(
+        "sigv4: {{ region: r, service: sqs, access_key_id: AKID, secret_access_key: {{ file: {} }}, body_limit: 2B }}",
+        key.display()
+    );
+    let proxy = Proxy::start(&format!(
+        "routes: [{{ name: api, match: api.test, to: \"http://{}\", auth: {{ {sigv4} }} }}]\n",
+        service.addr()
+    ));
+
+    let refused = proxy.call("POST", "http://api.test/", &["content-length: 4"], "body").await;
+
+    assert_eq!((refused.status, refused.reason().as_str()), (413, "too_large"));
+    assert!(refused.text().contains("body_limit"), "{}", refused.text());
+    assert_eq!(service.count(), 0);
+    assert_eq!(proxy.call("POST", "http://api.test/", &["content-length: 2"], "ok").await.status, 200);
+}

@@ -85,6 +85,7 @@ form!(DNS, dns, false, "a host name such as `app.example.com` or `*.example.com`
 form!(SHOWN, shown, false, "a token's subject, a key's name or a user; `*` for any");
 form!(LINE, line, true, "text on one line");
 form!(ENDPOINT_URL, endpoint, false, "a URL such as `https://issuer.example.com/oauth/token`");
+form!(SCOPE, scope, false, "a name such as `eu-central-1`");
 form!(CREDENTIAL, credential, false, "the name of a systemd credential");
 
 static WORD_KIND: Kind = Kind::Form(&TEXT);
@@ -847,6 +848,7 @@ pub(crate) static AUTH: Table = Table {
             field("basic", Kind::Table(&BASIC), Means("none"), "`Authorization: Basic ...`."),
             field("header", Kind::Table(&SECRET_HEADER), Means("none"), "A header of its own."),
             field("oauth2", Kind::Table(&OAUTH2), Means("none"), "A bearer token from an issuer."),
+            field("sigv4", Kind::Table(&SIGV4), Means("none"), "A signature as AWS wants it."),
         ]],
     )
 };
@@ -867,6 +869,59 @@ pub(crate) static SECRET: Table = Table {
                 "A program and its arguments; what it prints is the secret, or JSON with a `token`.",
             ),
             field("every", Duration(1_000), Is("5m"), "How often the program is run, at least."),
+            field(
+                "credential",
+                Kind::Form(&CREDENTIAL),
+                Means("none"),
+                "A credential of the systemd unit, by its name.",
+            ),
+        ]],
+    )
+};
+
+pub(crate) static SIGV4: Table = Table {
+    secret: true,
+    ..table(
+        "sigv4",
+        "AWS Signature Version 4, over each attempt as it is sent.",
+        None,
+        &[&[
+            field("region", Kind::Form(&SCOPE), Required, "The region, such as eu-central-1."),
+            field("service", Kind::Form(&SCOPE), Required, "The service, such as s3 or execute-api."),
+            field("access_key_id", Kind::Table(&ACCESS_KEY), Means("none"), "The name of the key."),
+            field("secret_access_key", Kind::Table(&SECRET), Means("none"), "Where the key is read from."),
+            field(
+                "session_token",
+                Kind::Table(&SECRET),
+                Means("none"),
+                "Where the token of a temporary key is read from.",
+            ),
+            field(
+                "credentials",
+                Kind::Table(&SECRET),
+                Means("none"),
+                "All of them instead, as JSON with AccessKeyId, SecretAccessKey, SessionToken and Expiration.",
+            ),
+            field(
+                "body_limit",
+                Size(0, 64 << 20),
+                Is("1MiB"),
+                "Bytes of a body that is read to be signed; one for S3 over TLS goes unread.",
+            ),
+        ]],
+    )
+};
+
+pub(crate) static ACCESS_KEY: Table = Table {
+    secret: true,
+    ..table(
+        "access_key",
+        "The name of an access key.",
+        Some("id"),
+        &[&[
+            field("id", Kind::Form(&SCOPE), Means("none"), "The name itself: it is no secret."),
+            field("file", Kind::Form(&FILE), Means("none"), "A file, read again when it changes."),
+            field("env", Kind::Form(&VARIABLE), Means("none"), "An environment variable."),
             field(
                 "credential",
                 Kind::Form(&CREDENTIAL),

@@ -95,6 +95,14 @@ pub(crate) fn credential(text: &str) -> Result<String, Flaw> {
     Ok(text.to_owned())
 }
 
+/// A part of a signature's scope: a region, a service, the name of a key.
+pub(crate) fn scope(text: &str) -> Result<String, Flaw> {
+    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
+        return flaw("not of letters, digits, `-`, `_` and `.`", "write it as AWS does, such as `eu-central-1`");
+    }
+    Ok(text.to_owned())
+}
+
 /// Some text on one line.
 pub(crate) fn line(text: &str) -> Result<String, Flaw> {
     if text.is_empty() || text.chars().any(char::is_control) {

@@ -169,6 +169,11 @@ fn cases() -> Vec<(&'static str, Vec<Diagnostic>)> {
         ("an issuer without encryption", issuer("http", "file: /s")),
         ("a command without a program", issuer("https", "exec: []")),
         ("a rhythm for what is read", issuer("https", "file: /s, every: 5m")),
+        ("access keys by halves", route("auth: { sigv4: { region: r, service: s3, access_key_id: A } }")),
+        (
+            "access keys said twice",
+            route("auth: { sigv4: { region: r, service: s3, credentials: { env: A }, session_token: { env: B } } }"),
+        ),
         ("unbounded auth", found("default: { auth: { bearer: { env: T } } }\n")),
         ("shadowed route", found("routes:\n  - match: \"*.a.com\"\n  - match: x.a.com\n")),
         ("no effect", route("browser_origins: https://b.com")),

@@ -10,6 +10,7 @@
 
 pub mod cell;
 pub mod secret;
+pub mod sigv4;
 
 use exchange::{ArcService, Body, Error, ErrorKind, Exchange, ResponseFuture};
 use http::Request;

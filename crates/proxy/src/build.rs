@@ -1,14 +1,16 @@
 //! A checked model becomes a snapshot. This can fail; what comes after cannot.
 
+mod credential;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use config::Model;
-use config::model::{self, Action, AsideTo, Auth, Policy, Scheme, Url};
+use config::model::{self, Action, AsideTo, Policy, Scheme, Url};
 use exchange::headers::Via;
 use exchange::{Authority, Host};
-use http::{HeaderName, header, uri};
+use http::uri;
 use middleware::concurrency::Scope;
 use middleware::fallback::Store;
 use middleware::pacing::Paces;
@@ -18,12 +20,14 @@ use upstream::connect::{Destination, Tls};
 use upstream::endpoint::{Key, Protocol};
 
 use crate::intercept;
+use self::credential::credential;
+pub use self::credential::{keys, secrets, signers, users};
 use crate::listener::tls::{Front, Part};
 use crate::params;
 use crate::permit;
 use crate::route::{Field, Table};
-use crate::snapshot::{Aside, Credential, End, Group, Plan, Snapshot, Target};
-use crate::state::{SecretForm, SecretKey, Source, State};
+use crate::snapshot::{Aside, End, Group, Plan, Snapshot, Target};
+use crate::state::State;
 use crate::wrong::Wrong;
 
 /// The name of the route of hosts that no route names.
@@ -291,44 +295,6 @@ fn endpoint(url: &Url, upstream: &Arc<str>, tls: &model::Tls, state: &State) -> 
     let protocol = if url.scheme == Scheme::H2c { Protocol::H2c } else { Protocol::Http1 };
     let destination = Destination::new(host, url.port, tls).map_err(|error| error.to_string())?;
     Ok(Key { upstream: Arc::clone(upstream), destination, protocol })
-}
-
-/// The keys of all secrets a model names.
-pub fn secrets(model: &Model) -> Vec<SecretKey> {
-    let policies = model.routes.iter().map(|route| &route.policy).chain([&model.default.policy]);
-    policies.flat_map(Policy::auths).map(|auth| secret_key(auth).1).collect()
-}
-
-/// The routes that send a secret.
-pub fn users<'a>(model: &'a Model, key: &'a SecretKey) -> impl Iterator<Item = &'a str> {
-    let sends = |route: &&model::Route| route.policy.auths().any(|auth| secret_key(auth).1 == *key);
-    model.routes.iter().filter(sends).map(|route| route.name.as_str())
-}
-
-fn credential(auth: Option<&Auth>, state: &State) -> Result<Option<Credential>, String> {
-    let Some(auth) = auth else { return Ok(None) };
-    if let Auth::OAuth2(from) = auth {
-        // Read again for each token; what is wrong with it is better said now.
-        state.tls(&from.tls).map_err(|error| format!("auth.oauth2: {error}"))?;
-    }
-    let (header, key) = secret_key(auth);
-    Ok(Some(Credential { header, secret: state.secret(key) }))
-}
-
-fn secret_key(auth: &Auth) -> (HeaderName, SecretKey) {
-    let text = |secret: &model::Secret| Source::Text(secret.clone());
-    let (header, source, form) = match auth {
-        Auth::Bearer(secret) => (header::AUTHORIZATION, text(secret), SecretForm::Bearer),
-        Auth::Basic { user, password } => {
-            (header::AUTHORIZATION, text(password), SecretForm::Basic { user: user.clone() })
-        }
-        Auth::Header { name, prefix, value } => {
-            let name = HeaderName::from_bytes(name.as_bytes()).unwrap_or(header::AUTHORIZATION);
-            (name, text(value), SecretForm::Header { prefix: prefix.clone() })
-        }
-        Auth::OAuth2(from) => (header::AUTHORIZATION, Source::OAuth2(from.clone()), SecretForm::Bearer),
-    };
-    (header, SecretKey { source, form })
 }
 
 const fn default_port(scheme: Scheme) -> u16 {

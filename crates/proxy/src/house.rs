@@ -77,7 +77,7 @@ impl House {
         self.resolver.set_overrides(overrides(&snapshot.model));
         let guard::Params { deny, allow, .. } = rules(&snapshot.model);
         self.guard.set_rules(deny, allow);
-        self.state.sweep(&build::secrets(&snapshot.model));
+        self.state.sweep(&build::secrets(&snapshot.model), &build::keys(&snapshot.model).collect::<Vec<_>>());
         for plan in snapshot.routes.iter().chain([&snapshot.default]).filter(|plan| plan.policy.fault.is_some()) {
             tracing::warn!(route = %plan.name, "faults are injected on purpose: the route has a `fault`");
         }

@@ -10,15 +10,17 @@
 
 pub mod answer;
 pub mod exec;
+pub mod keys;
 pub mod oauth2;
 pub mod probe;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use config::model;
+use config::{Model, model};
 use exchange::{Random, clock};
 use http::HeaderValue;
+use middleware::credentials::sigv4::KeyCell;
 use middleware::credentials::{Cell, Secret, Trouble};
 use policy::Tick;
 use policy::backoff::Backoff;
@@ -127,9 +129,40 @@ pub struct Keeper {
 }
 
 struct Running {
-    key: SecretKey,
-    cell: Secret,
+    what: Kept,
     task: JoinHandle<()>,
+}
+
+/// A credential and where it goes.
+#[derive(Clone)]
+enum Kept {
+    Header(SecretKey, Secret),
+    Keys(model::AwsKeys, KeyCell),
+}
+
+impl Kept {
+    fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Header(one, _), Self::Header(other, _)) => one == other,
+            (Self::Keys(one, _), Self::Keys(other, _)) => one == other,
+            _ => false,
+        }
+    }
+
+    fn until(&self) -> Option<Tick> {
+        match self {
+            Self::Header(_, cell) => cell.until(),
+            Self::Keys(_, cell) => cell.until(),
+        }
+    }
+
+    /// The routes that send it.
+    fn users<'a>(&'a self, model: &'a Model) -> Box<dyn Iterator<Item = &'a str> + 'a> {
+        match self {
+            Self::Header(key, _) => Box::new(build::users(model, key)),
+            Self::Keys(keys, _) => Box::new(build::signers(model, keys)),
+        }
+    }
 }
 
 impl Drop for Running {
@@ -152,48 +185,61 @@ impl Keeper {
 
     /// Fetches those that a configuration names, and no others; tells the metrics how long they are good.
     pub fn follow(&mut self, now: Tick) {
-        let wanted: Vec<_> = self.house.state.secrets().into_iter().filter(|(_, cell)| cell.is_fetched()).collect();
-        self.running.retain(|one| wanted.iter().any(|(key, _)| *key == one.key));
-        for (key, cell) in wanted {
-            if !self.running.iter().any(|one| one.key == key) {
-                let task = tokio::spawn(self.keep(key.clone(), cell.clone()));
-                self.running.push(Running { key, cell, task });
+        let secrets = self.house.state.secrets().into_iter().filter(|(_, cell)| cell.is_fetched());
+        let secrets = secrets.map(|(key, cell)| Kept::Header(key, cell));
+        let keys = self.house.state.keys().into_iter().map(|(keys, cell)| Kept::Keys(keys, cell));
+        let wanted: Vec<_> = secrets.chain(keys).collect();
+        self.running.retain(|one| wanted.iter().any(|what| what.is(&one.what)));
+        for what in wanted {
+            if !self.running.iter().any(|one| one.what.is(&what)) {
+                let task = self.start(what.clone());
+                self.running.push(Running { what, task });
             }
         }
         self.tell(now);
     }
 
-    fn keep(&self, key: SecretKey, cell: Secret) -> impl Future<Output = ()> + use<> {
+    fn start(&self, what: Kept) -> JoinHandle<()> {
         let (tools, random) = (Arc::clone(&self.tools), self.random.clone());
         let (reloader, house) = (Arc::clone(&self.reloader), Arc::clone(&self.house));
-        let source = secrets::shown(&key);
         let counted = {
-            let key = key.clone();
+            let what = what.clone();
             move |ok| {
                 let (snapshot, events) = (reloader.current(), house.metrics.events());
-                build::users(&snapshot.model, &key).for_each(|route| events.credential_refreshed(&route.into(), ok));
+                what.users(&snapshot.model).for_each(|route| events.credential_refreshed(&route.into(), ok));
             }
         };
-        keep(cell, random, source, counted, move || {
-            let (key, tools) = (key.clone(), Arc::clone(&tools));
-            async move { fetch(&key, &tools).await }
-        })
+        match what {
+            Kept::Header(key, cell) => tokio::spawn(keep(cell, random, secrets::shown(&key), counted, move || {
+                let (key, tools) = (key.clone(), Arc::clone(&tools));
+                async move { fetch(&key, &tools).await }
+            })),
+            Kept::Keys(from, cell) => tokio::spawn(keep(cell, random, keys::shown(&from), counted, move || {
+                let from = from.clone();
+                async move { keys::fetch(&from).await }
+            })),
+        }
     }
 
     fn tell(&self, now: Tick) {
         let snapshot = self.reloader.current();
-        let ends = self.running.iter().filter_map(|one| Some((&one.key, one.cell.until()?)));
+        let ends = self.running.iter().filter_map(|one| Some((&one.what, one.what.until()?)));
         let ends = ends.filter(|(_, until)| *until > now);
-        let by_route = ends.flat_map(|(key, until)| {
-            build::users(&snapshot.model, key).map(move |route| (route.into(), clock::wall(until).as_secs()))
+        let by_route = ends.flat_map(|(what, until)| {
+            what.users(&snapshot.model).map(move |route| (route.into(), clock::wall(until).as_secs()))
         });
         self.house.metrics.events().credentials_end(by_route);
     }
 }
 
 /// Keeps one value fresh, for ever.
-async fn keep<T: Clone, F>(cell: Cell<T>, random: Random, source: String, counted: impl Fn(bool), fetch: impl Fn() -> F)
-where
+async fn keep<T: Clone + PartialEq, F>(
+    cell: Cell<T>,
+    random: Random,
+    source: String,
+    counted: impl Fn(bool),
+    fetch: impl Fn() -> F,
+) where
     F: Future<Output = Result<Fresh<T>, Failure>>,
 {
     let mut failures = 0;
@@ -204,13 +250,14 @@ where
             Ok(fresh) => {
                 if said.take().is_some() {
                     tracing::info!(source, "credential fetched again");
-                } else {
-                    tracing::debug!(source, "credential fetched");
                 }
                 failures = 0;
                 let used = fresh.lifetime.map(used);
-                cell.put(fresh.value, used.map(|used| begun + used));
-                counted(true);
+                // What was only looked at again is no news.
+                if cell.put(fresh.value, used.map(|used| begun + used)) || used.is_some() {
+                    tracing::debug!(source, "credential fetched");
+                    counted(true);
+                }
                 random.with(|rng| again(used, fresh.every, rng))
             }
             Err(failure) => {

@@ -130,7 +130,7 @@ pub fn retry(plan: &Plan, worker: &Arc<Worker>) -> Option<(retry::Params, retry:
             ..retry::Params::default()
         },
     };
-    let renew = plan.credential.as_ref().map(Credential::renew);
+    let renew = plan.credential.as_ref().and_then(Credential::renew);
     Some((params, retry::State { budgets, random: worker.context().random.clone(), renew }))
 }
 

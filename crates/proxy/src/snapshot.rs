@@ -6,10 +6,10 @@ use config::Model;
 use config::model::Policy;
 use exchange::headers::Via;
 use exchange::Renew;
-use http::HeaderName;
-use http::uri;
+use http::{HeaderName, header, uri};
 use middleware::concurrency::Scope;
 use middleware::credentials::Secret;
+use middleware::credentials::sigv4::{self, KeyCell};
 use middleware::fallback::Store;
 use middleware::pacing::Paces;
 use middleware::rate_limit::Meters;
@@ -132,20 +132,34 @@ pub struct Group {
     pub check: Option<Check>,
 }
 
-/// A credential and where it goes.
-pub struct Credential {
-    pub header: HeaderName,
-    pub secret: Secret,
+/// What is put on an attempt.
+#[derive(Clone)]
+pub enum Credential {
+    /// The value of a header.
+    Header { header: HeaderName, secret: Secret },
+    /// A signature.
+    SigV4 { params: sigv4::Params, keys: KeyCell },
 }
 
 impl Credential {
-    /// Another may be had for the asking.
-    pub fn is_fetched(&self) -> bool {
-        self.secret.is_fetched()
+    /// The fields that are its own.
+    pub fn headers(&self) -> Vec<HeaderName> {
+        match self {
+            Self::Header { header, .. } => vec![header.clone()],
+            Self::SigV4 { .. } => vec![header::AUTHORIZATION, HeaderName::from_static("x-amz-security-token")],
+        }
     }
 
-    /// For whoever hears that it was refused.
-    pub fn renew(&self) -> Arc<dyn Renew> {
-        Arc::new(self.secret.clone())
+    /// Another may be had for the asking, if this one is refused.
+    pub fn is_fetched(&self) -> bool {
+        matches!(self, Self::Header { secret, .. } if secret.is_fetched())
+    }
+
+    /// For whoever hears that it was refused; a signature that is refused is so with a 403.
+    pub fn renew(&self) -> Option<Arc<dyn Renew>> {
+        match self {
+            Self::Header { secret, .. } => Some(Arc::new(secret.clone())),
+            Self::SigV4 { .. } => None,
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use exchange::{ArcService, Authority, Exchange, Load, Random};
+use middleware::credentials::sigv4;
 use middleware::observe::Watch;
 use middleware::{
     allow, browser, compress, concurrency, credentials, deadline, decompress, fallback, fault, headers, hedge, mirror,
@@ -128,7 +129,7 @@ fn aimed(layers: &mut Layers, plan: &Plan, snapshot: &Snapshot, upstream: ArcSer
     let headers = layers.push("headers", Some(headers::layer(params::headers(plan, snapshot)))); // set, add, remove; Via
     let credentials = layers.push(
         "credentials", // for exactly this target
-        plan.credential.as_ref().map(credential),
+        plan.credential.as_ref().cloned().map(Put),
     );
     layers.note("upstream", true); // endpoint, breaker, pool, attempt
     [headers, credentials].into_iter().rev().flatten().fold(upstream, |inner, wrap| wrap(inner))
@@ -140,7 +141,7 @@ fn beside(aside: &Aside, plan: &Plan, snapshot: &Snapshot, worker: &Arc<Worker>)
     let load: Arc<dyn Load> = Arc::clone(&upstream) as _;
     let mut layers = Layers::default();
     let headers = layers.push("headers", Some(headers::layer(params::headers_beside(plan, snapshot))));
-    let credentials = layers.push("credentials", aside.credential.as_ref().map(credential));
+    let credentials = layers.push("credentials", aside.credential.as_ref().cloned().map(Put));
     let service = [headers, credentials]
         .into_iter()
         .rev()
@@ -149,8 +150,20 @@ fn beside(aside: &Aside, plan: &Plan, snapshot: &Snapshot, worker: &Arc<Worker>)
     target::service(params::target_beside(plan, &aside.target, service, load), worker.context().random.clone())
 }
 
-fn credential(own: &Credential) -> impl Layer<ArcService, Service = ArcService> + use<> {
-    credentials::layer(credentials::Params { header: own.header.clone() }, own.secret.clone())
+/// Puts a credential on, whatever kind it is.
+struct Put(Credential);
+
+impl Layer<ArcService> for Put {
+    type Service = ArcService;
+
+    fn layer(&self, inner: ArcService) -> ArcService {
+        match &self.0 {
+            Credential::Header { header, secret } => {
+                credentials::layer(credentials::Params { header: header.clone() }, secret.clone()).layer(inner)
+            }
+            Credential::SigV4 { params, keys } => sigv4::layer(params.clone(), keys.clone()).layer(inner),
+        }
+    }
 }
 
 fn bottom(target: &Target, params: Arc<Params>, worker: &Arc<Worker>) -> Upstream {

@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use config::model;
 use middleware::concurrency::{Bulkhead, Hosts, Scope};
 use middleware::credentials::Secret;
+use middleware::credentials::sigv4::KeyCell;
 use middleware::fallback::Store;
 use middleware::pacing::Paces;
 use middleware::rate_limit::Meters;
@@ -41,6 +42,7 @@ pub struct State {
     given: OnceLock<Arc<Authority>>,
     authority: Mutex<Weak<Authority>>,
     secrets: Mutex<HashMap<SecretKey, Secret>>,
+    keys: Mutex<HashMap<model::AwsKeys, KeyCell>>,
     /// Rings when a secret that was read has been refused: it may have been replaced since.
     refused: Arc<Notify>,
 }
@@ -195,6 +197,16 @@ impl State {
         self.secrets.lock().entry(key).or_insert_with(fresh).clone()
     }
 
+    /// The cell of access keys.
+    pub fn key(&self, from: &model::AwsKeys) -> KeyCell {
+        self.keys.lock().entry(from.clone()).or_insert_with(KeyCell::fetched).clone()
+    }
+
+    /// All of them.
+    pub fn keys(&self) -> Vec<(model::AwsKeys, KeyCell)> {
+        self.keys.lock().iter().map(|(from, cell)| (from.clone(), cell.clone())).collect()
+    }
+
     /// Until a secret that was read has been refused by an upstream.
     pub async fn refused(&self) {
         self.refused.notified().await;
@@ -206,7 +218,7 @@ impl State {
     }
 
     /// Forgets what no configuration names any more.
-    pub fn sweep(&self, secrets: &[SecretKey]) {
+    pub fn sweep(&self, secrets: &[SecretKey], keys: &[&model::AwsKeys]) {
         self.registry.sweep();
         self.budgets.lock().retain(|_, budget| Arc::strong_count(budget) > 1);
         self.hedges.lock().retain(|_, hedges| Arc::strong_count(hedges) > 1);
@@ -217,6 +229,7 @@ impl State {
         self.mirrors.lock().retain(|_, places| Arc::strong_count(places) > 1);
         self.stale.lock().retain(|_, store| Arc::strong_count(store) > 1);
         self.secrets.lock().retain(|key, _| secrets.contains(key));
+        self.keys.lock().retain(|from, _| keys.contains(&from));
     }
 }
 
@@ -262,7 +275,7 @@ mod tests {
         let weak = Arc::downgrade(&other);
         drop(other);
 
-        state.sweep(&[]);
+        state.sweep(&[], &[]);
 
         assert!(Arc::ptr_eq(&one, &state.hedges("pool")), "a reload finds it again");
         assert!(weak.upgrade().is_none(), "nobody uses it");

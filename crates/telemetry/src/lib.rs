@@ -11,7 +11,7 @@ mod labels;
 pub mod metrics;
 pub mod observer;
 mod outcome;
-mod stamp;
+pub mod stamp;
 pub mod trace;
 
 pub use access_log::AccessLog;

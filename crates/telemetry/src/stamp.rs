@@ -5,11 +5,11 @@ use std::time::Duration;
 
 /// `2026-11-21T18:12:38.123Z`
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Stamp([u8; 24]);
+pub struct Stamp([u8; 24]);
 
 impl Stamp {
     /// Of a time since the Unix epoch.
-    pub(crate) fn new(unix: Duration) -> Self {
+    pub fn new(unix: Duration) -> Self {
         let (days, second) = (unix.as_secs() / 86_400, unix.as_secs() % 86_400);
         let (year, month, day) = civil(days);
         let mut text = *b"0000-00-00T00:00:00.000Z";
@@ -24,7 +24,7 @@ impl Stamp {
     }
 
     /// All of it.
-    pub(crate) fn as_str(&self) -> &str {
+    pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 

@@ -4,14 +4,14 @@ use std::net::IpAddr;
 
 use super::Check;
 use crate::fields::Fields;
-use crate::keys::{BASIC, OAUTH2, SECRET, SECRET_HEADER, TLS};
-use crate::model::{Auth, ClientAuthStyle, Endpoint, Exec, OAuth2, Scheme, Secret};
+use crate::keys::{ACCESS_KEY, BASIC, OAUTH2, SECRET, SECRET_HEADER, SIGV4, TLS};
+use crate::model::{AccessKey, Auth, AwsKeys, ClientAuthStyle, Endpoint, Exec, OAuth2, Scheme, Secret, SigV4};
 use crate::raw::Node;
 use crate::values;
 
 impl Check<'_> {
     pub(super) fn auth(&mut self, fields: &Fields<'_>) -> Option<Auth> {
-        self.one_of(fields, &["bearer", "basic", "header", "oauth2"]);
+        self.one_of(fields, &["bearer", "basic", "header", "oauth2", "sigv4"]);
         if let Some(secret) = fields.table("bearer", &SECRET) {
             return self.secret(&secret).map(Auth::Bearer);
         }
@@ -21,6 +21,9 @@ impl Check<'_> {
         }
         if let Some(oauth2) = fields.table("oauth2", &OAUTH2) {
             return self.oauth2(&oauth2).map(|oauth2| Auth::OAuth2(Box::new(oauth2)));
+        }
+        if let Some(sigv4) = fields.table("sigv4", &SIGV4) {
+            return self.sigv4(&sigv4).map(|sigv4| Auth::SigV4(Box::new(sigv4)));
         }
         let header = fields.table("header", &SECRET_HEADER)?;
         let value = header.table("value", &SECRET).and_then(|s| self.secret(&s));
@@ -70,6 +73,39 @@ impl Check<'_> {
             timeout: fields.duration("timeout"),
             tls,
         })
+    }
+
+    fn sigv4(&mut self, fields: &Fields<'_>) -> Option<SigV4> {
+        self.one_of(fields, &["access_key_id", "credentials"]);
+        let mut part = |key| fields.table(key, &SECRET).and_then(|secret| self.secret(&secret));
+        let (document, secret, session) = (part("credentials"), part("secret_access_key"), part("session_token"));
+        for key in ["secret_access_key", "session_token"] {
+            if fields.written(key) && fields.written("credentials") {
+                let message = format!("`credentials` has all of them, and `{key}` is given besides");
+                self.report.error("exclusive-keys", fields.key(key), message, "keep one");
+            }
+        }
+        if fields.written("access_key_id") && !fields.written("secret_access_key") {
+            let message = "`access_key_id` without `secret_access_key`";
+            self.report.error("missing-key", fields.key("access_key_id"), message, "add `secret_access_key`");
+        }
+        let id = fields.table("access_key_id", &ACCESS_KEY).and_then(|id| self.access_key(&id));
+        let apart = id.zip(secret).map(|(id, secret)| AwsKeys::Apart { id, secret, session });
+        Some(SigV4 {
+            region: fields.parse("region", values::scope)?,
+            service: fields.parse("service", values::scope)?,
+            keys: document.map(AwsKeys::Together).or(apart)?,
+            body_limit: fields.size("body_limit"),
+        })
+    }
+
+    fn access_key(&mut self, fields: &Fields<'_>) -> Option<AccessKey> {
+        self.one_of(fields, &["id", "file", "env", "credential"]);
+        let file = fields.parse("file", values::file).map(Secret::File);
+        let env = fields.parse("env", values::variable).map(Secret::Env);
+        let credential = fields.parse("credential", values::credential).map(Secret::Credential);
+        let id = fields.parse("id", values::scope).map(AccessKey::Id);
+        id.or(file.or(env).or(credential).map(AccessKey::In))
     }
 
     /// The secret goes there, and the token comes back.

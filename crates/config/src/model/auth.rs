@@ -9,6 +9,7 @@ pub enum Auth {
     Basic { user: String, password: Secret },
     Header { name: String, prefix: String, value: Secret },
     OAuth2(Box<OAuth2>),
+    SigV4(Box<SigV4>),
 }
 
 /// Where a secret is read from.
@@ -46,6 +47,36 @@ pub struct OAuth2 {
     pub expires_in: Duration,
     pub timeout: Duration,
     pub tls: Tls,
+}
+
+/// AWS Signature Version 4.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SigV4 {
+    pub region: String,
+    pub service: String,
+    pub keys: AwsKeys,
+    /// Bytes of a body that is read to be signed.
+    pub body_limit: usize,
+}
+
+/// Where access keys are.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum AwsKeys {
+    Apart {
+        id: AccessKey,
+        secret: Secret,
+        /// Of temporary ones.
+        session: Option<Secret>,
+    },
+    /// In one document, as AWS's `credential_process` prints it.
+    Together(Secret),
+}
+
+/// The name of an access key, which is no secret.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum AccessKey {
+    Id(String),
+    In(Secret),
 }
 
 /// How a client shows itself to a token endpoint (RFC 6749 section 2.3.1).

@@ -111,12 +111,17 @@ impl<T> Cell<T> {
         self.0.fetched
     }
 
-    /// Replaces the value, which is good until then.
-    pub fn put(&self, value: T, until: Option<Tick>) {
-        let number = self.0.numbers.fetch_add(1, Relaxed) + 1;
+    /// Replaces the value, which is good until then; the same one is no newer. Whether it is another.
+    pub fn put(&self, value: T, until: Option<Tick>) -> bool
+    where
+        T: PartialEq,
+    {
+        let same = self.0.held.load().as_ref().filter(|held| held.value == value).map(|held| held.number);
+        let number = same.unwrap_or_else(|| self.0.numbers.fetch_add(1, Relaxed) + 1);
         self.0.trouble.store(None);
         self.0.held.store(Some(Arc::new(Held { value, number, until })));
         self.looked();
+        same.is_none()
     }
 
     /// There was no newer value; the one that is there stays, up to its end.

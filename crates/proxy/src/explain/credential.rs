@@ -2,6 +2,7 @@
 
 use config::model::{Auth, ClientAuthStyle};
 
+use crate::keeper::keys;
 use crate::secrets::source;
 
 pub(super) fn credential(auth: &Auth) -> String {
@@ -17,6 +18,9 @@ pub(super) fn credential(auth: &Auth) -> String {
             let (issuer, id, secret) = (&from.token_url, &from.client_id, source(&from.client_secret));
             let scope = if from.scope.is_empty() { String::new() } else { format!(", scope {}", from.scope) };
             format!("bearer token from {issuer}, client {id} ({style}), secret from {secret}{scope}")
+        }
+        Auth::SigV4(from) => {
+            format!("signed for {} in {} (AWS SigV4), {}", from.service, from.region, keys::shown(&from.keys))
         }
     }
 }

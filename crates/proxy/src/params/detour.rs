@@ -9,7 +9,7 @@ use http::{HeaderMap, Method};
 use middleware::{fallback, fault, headers, mirror, respond, retry, target};
 
 use super::edit;
-use crate::snapshot::{Aside, End, Plan, Snapshot, Target};
+use crate::snapshot::{Aside, Credential, End, Plan, Snapshot, Target};
 use crate::worker::Worker;
 
 /// Only where something is sent. `service` makes what goes to a target beside the route's own.
@@ -108,7 +108,7 @@ pub fn headers_beside(plan: &Plan, snapshot: &Snapshot) -> headers::Params {
     request.add.retain(|(name, _)| !config::carries_secret(name));
     let mut request = edit(&request);
     // What the client sent under that name was meant for us, or is stale; at the route's own target it is replaced.
-    request.remove.extend(plan.credential.as_ref().map(|own| own.header.clone()));
+    request.remove.extend(plan.credential.iter().flat_map(Credential::headers));
     headers::Params { request, ..super::headers(plan, snapshot) }
 }
 

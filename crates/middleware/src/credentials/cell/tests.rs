@@ -100,9 +100,9 @@ async fn a_storm_of_refusals_is_one_fetch() {
         async move {
             loop {
                 cell.asked().await;
-                fetches.fetch_add(1, Relaxed);
+                let fetched = fetches.fetch_add(1, Relaxed);
                 tokio::time::sleep(Duration::from_millis(50)).await;
-                cell.put("new", None);
+                cell.put(if fetched == 0 { "new" } else { "newer" }, None);
             }
         }
     });
@@ -120,6 +120,18 @@ async fn a_storm_of_refusals_is_one_fetch() {
     assert!(cell.renewed(&carrying(2)).await);
     assert_eq!(fetches.load(Relaxed), 2);
     task.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_value_again_is_no_newer_one() {
+    let cell = Word::fetched();
+
+    assert!(cell.put("same", None));
+    assert!(!cell.put("same", Some(clock::now() + Duration::from_secs(9))));
+
+    assert_eq!(cell.get(clock::now), Some(("same", 1)));
+    assert!(cell.until().is_some(), "it may be good for longer");
+    assert!(!cell.has_newer(1));
 }
 
 #[tokio::test(start_paused = true)]
