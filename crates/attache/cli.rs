@@ -15,6 +15,7 @@ mod env;
 mod explain;
 mod healthcheck;
 mod init;
+mod keys;
 mod man;
 mod out;
 mod reload;
@@ -68,6 +69,8 @@ enum Command {
     Env(env::Args),
     /// Write a commented configuration for one service to ./attache.yaml.
     Init(init::Args),
+    /// Make an API key for a caller of the proxy.
+    Keys(keys::Args),
     /// Print the configuration with where each value comes from, or its JSON Schema.
     Config(config::Args),
     /// Make the running proxy read its configuration again.
@@ -97,6 +100,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Explain(args) => explain::run(file, &args),
         Command::Env(args) => env::run(file, &args),
         Command::Init(args) => init::run(&args),
+        Command::Keys(args) => keys::run(&args),
         Command::Config(args) => config::run(file, &args),
         Command::Reload(flags) => reload::run(file, &flags),
         Command::Healthcheck(flags) => healthcheck::run(file, &flags),

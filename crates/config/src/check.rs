@@ -15,6 +15,7 @@ use crate::raw::text::{At, Sources};
 use crate::values;
 
 mod detour;
+mod identity;
 mod listener;
 mod policy;
 mod route;
@@ -40,6 +41,7 @@ pub(crate) fn check(tree: &Node, sources: &Sources, report: &mut Report) -> Mode
     let metrics = root.parse("metrics", values::socket);
     check.collisions(&root);
     let upstreams = check.upstreams(&root);
+    let identities = check.identities(&root);
     let routes = check.routes(&root, &upstreams);
     Model {
         listen,
@@ -48,6 +50,7 @@ pub(crate) fn check(tree: &Node, sources: &Sources, report: &mut Report) -> Mode
         workers: root.maybe_int("workers").and_then(|n| usize::try_from(n).ok()),
         resolve: root.pairs("resolve", values::name, values::resolve).into_iter().collect::<BTreeMap<_, _>>(),
         default: check.default(&root.section("default", &DEFAULT)),
+        identities,
         routes,
         upstreams,
         server: server(&limits),
@@ -105,6 +108,9 @@ impl Check<'_> {
                 "the default matches no prefix that could be replaced",
                 "use `path`",
             );
+        }
+        if !pass && !overridden && fields.written("authenticate") {
+            self.no_effect(fields, "authenticate", "`default: deny` refuses everybody");
         }
         if pass && fields.written("auth") {
             self.unbounded(fields);

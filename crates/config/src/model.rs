@@ -3,6 +3,7 @@
 //! `build` turns it into the running snapshot. Nothing here knows about files, YAML or TOML.
 
 mod detour;
+mod identity;
 mod policy;
 mod upstream;
 
@@ -14,6 +15,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use self::detour::*;
+pub use self::identity::*;
 pub use self::policy::*;
 pub use self::upstream::*;
 
@@ -28,6 +30,7 @@ pub struct Model {
     /// Lower-case host to an address; without a port the request's own is used.
     pub resolve: BTreeMap<String, Resolve>,
     pub default: DefaultRoute,
+    pub identities: Vec<Identity>,
     pub routes: Vec<Route>,
     pub upstreams: Vec<Upstream>,
     pub server: Server,
@@ -187,7 +190,7 @@ pub struct Url {
     pub base: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scheme {
     Http,
     Https,

@@ -9,6 +9,7 @@ use config::model::{self, Action, AsideTo, Auth, Policy, Scheme, Url};
 use exchange::headers::Via;
 use exchange::{Authority, Host};
 use http::{HeaderName, header, uri};
+use middleware::authenticate::Gate;
 use middleware::concurrency::Scope;
 use middleware::fallback::Store;
 use middleware::pacing::Paces;
@@ -54,10 +55,12 @@ pub fn snapshot(model: Model, generation: u64, ground: &Ground<'_>) -> Result<Sn
     }
     let default =
         tls(&model.default.policy, ground.state).map_err(|error| wrong.push(format!("default: {error}").into()));
+    let gate = gate(&model, &model.default.policy, ground.state)
+        .map_err(|error| wrong.push(format!("default: {error}").into()));
     let via = Via::new(ground.pseudonym);
     let faulty = faulty(&model.default.policy).map_err(|error| wrong.push(format!("default: {error}").into()));
-    match (table, default, via, faulty) {
-        (Ok(table), Ok(tls), Ok(via), Ok(faulty)) if wrong.is_empty() => Ok(Snapshot {
+    match (table, default, via, faulty, gate) {
+        (Ok(table), Ok(tls), Ok(via), Ok(faulty), Ok(gate)) if wrong.is_empty() => Ok(Snapshot {
             generation,
             groups: groups(&model, &routes),
             table,
@@ -68,6 +71,7 @@ pub fn snapshot(model: Model, generation: u64, ground: &Ground<'_>) -> Result<Sn
                 end: End::Hosts { tls },
                 any_host: true,
                 credential: None,
+                gate,
                 places: places(DEFAULT, &model.default.policy, true, ground.state),
                 paces: paces(DEFAULT, &model.default.policy, ground.state),
                 meters: meters(DEFAULT, &model.default.policy, ground.state),
@@ -117,6 +121,7 @@ fn plan(model: &Model, route: &model::Route, state: &State) -> Result<Plan, Stri
         policy: route.policy.clone(),
         any_host: route.matcher.host == model::HostMatch::Any,
         credential: credential(route.policy.auth.as_ref(), state),
+        gate: gate(model, &route.policy, state)?,
         asides: route.policy.asides().map(|aside| beside(model, route, aside, state)).collect::<Result<_, _>>()?,
         places: places(&route.name, &route.policy, route.action == Action::Same, state),
         paces: paces(&route.name, &route.policy, state),
@@ -131,6 +136,12 @@ fn plan(model: &Model, route: &model::Route, state: &State) -> Result<Plan, Stri
             _ => None,
         },
     })
+}
+
+/// Whom a route, or the default, asks to show themselves.
+fn gate(model: &Model, policy: &Policy, state: &State) -> Result<Option<Arc<Gate>>, String> {
+    let tls = |from: &model::Tls| state.tls(from).map_err(|error| format!("tls: {error}"));
+    state.identities.gate(policy.authenticate.as_ref(), &model.identities, tls)
 }
 
 fn places(route: &str, policy: &Policy, by_host: bool, state: &State) -> Option<Scope> {

@@ -21,6 +21,7 @@ use crate::admin;
 use crate::build;
 use crate::checks::Checks;
 use crate::house::House;
+use crate::identities::Issuers;
 use crate::listener::accept::{self, Acceptor, Door, Listening, Rules, Seat, Workers};
 use crate::listener::drain::{Drain, Mode, Switch};
 use crate::messages::Messages;
@@ -281,6 +282,7 @@ pub(crate) fn first(
     let told = |wrong: Vec<Wrong>| StartError::Build(wrong.iter().map(|one| one.told(&loaded.origins)).collect());
     let snapshot = Arc::new(house.build(loaded.model.clone(), 1, own, &pseudonym).map_err(told)?);
     Refresher::new(Arc::clone(&house.state)).run(|_, _| {});
+    house.state.identities.refresh();
     let (publish, snapshots) = watch::channel(Arc::clone(&snapshot));
     let reloader = Arc::new(Reloader::new(Arc::clone(house), reload, loaded, messages, publish));
     house.metrics.set_limits(Arc::new(Places::new(&reloader)));
@@ -321,6 +323,8 @@ pub(crate) async fn run(
     let mut watch = Watch::new(&control.house);
     let mut checks = Checks::new(&control.house);
     checks.follow(&control.reloader.current());
+    let mut issuers = Issuers::new(&control.house);
+    issuers.follow();
     let mut pending = None;
     loop {
         tokio::select! {
@@ -331,6 +335,7 @@ pub(crate) async fn run(
                     let _ = answer.send(control.reloader.reload(clock::now()));
                     adopt(&control, &addresses);
                     checks.follow(&control.reloader.current());
+                    issuers.follow();
                 }
                 Command::Reopen => if let Some(log) = &control.house.log {
                     log.reopen();
@@ -341,6 +346,8 @@ pub(crate) async fn run(
                 adopt(&control, &addresses);
                 renewal.run(clock::now());
                 checks.follow(&control.reloader.current());
+                control.house.state.identities.refresh();
+                issuers.follow();
                 watch.run(&control.reloader.current(), clock::now());
                 let events = control.house.metrics.events();
                 let snapshot = control.reloader.current();

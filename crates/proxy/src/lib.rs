@@ -8,6 +8,7 @@ pub mod control;
 mod edge;
 pub mod explain;
 mod house;
+mod identities;
 pub mod listener;
 pub mod messages;
 pub mod offline;
@@ -30,4 +31,6 @@ pub use ::upstream::connect;
 pub use control::{Bound, Ended, Running, Settings, StartError, start};
 pub use explain::{Explanation, explain};
 pub use house::check;
+/// An API key that did not exist before, and its SHA-256.
+pub use middleware::authenticate::keys::fresh as fresh_key;
 pub use wrong::Wrong;

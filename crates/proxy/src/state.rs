@@ -19,6 +19,7 @@ use upstream::connect::Tls;
 use upstream::connect::tls::{self, Pem, TlsError};
 use upstream::registry::Registry;
 
+use crate::identities::Identities;
 use crate::listener::tls::{Flaw, Front};
 
 /// The process's memory.
@@ -34,6 +35,8 @@ pub struct State {
     bulkheads_by_host: Mutex<HashMap<String, Arc<Hosts>>>,
     stale: Mutex<HashMap<String, Arc<Store>>>,
     mirrors: Mutex<HashMap<String, Arc<Inflight>>>,
+    /// What callers are held against.
+    pub identities: Identities,
     tls: tls::Store,
     fronts: Mutex<Vec<Weak<Front>>>,
     secrets: Mutex<HashMap<SecretKey, Secret>>,

@@ -69,6 +69,7 @@ impl Check<'_> {
             self.report.warning("no-effect", fields.key("browser_origins"), message, "remove it, or add `auth`");
         }
         Policy {
+            authenticate: super::identity::authenticate(fields),
             rewrite: self.rewrite(&fields.section("rewrite", &REWRITE)),
             timeout: self.timeout(fields, kind),
             deadline: fields.table("deadline", &DEADLINE).and_then(|deadline| self.deadline(&deadline)),
@@ -250,7 +251,7 @@ impl Check<'_> {
         Some(Auth::Header { name, prefix: prefix.to_owned(), value: value? })
     }
 
-    fn secret(&mut self, fields: &Fields<'_>) -> Option<Secret> {
+    pub(super) fn secret(&mut self, fields: &Fields<'_>) -> Option<Secret> {
         self.one_of(fields, &["file", "env"]);
         let file = fields.parse("file", values::file).map(Secret::File);
         file.or_else(|| fields.parse("env", values::variable).map(Secret::Env))

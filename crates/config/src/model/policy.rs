@@ -5,6 +5,8 @@ use super::*;
 /// Everything a route and the default share.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
+    /// `None`: what callers show is neither read nor stripped.
+    pub authenticate: Option<Authenticate>,
     pub rewrite: Rewrite,
     pub timeout: Timeout,
     /// `None`: a client has no say, but for `grpc-timeout`.

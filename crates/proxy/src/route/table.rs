@@ -115,6 +115,16 @@ impl Table {
         })
     }
 
+    /// The routes that may serve requests to a destination, in order.
+    pub fn of_host(&self, authority: &Authority) -> impl Iterator<Item = usize> {
+        let list = match authority.host() {
+            Host::Name(name) => self.by_name(name),
+            Host::Ip(ip) => self.exact.get(ip.to_string().as_str()).unwrap_or(&self.any),
+        };
+        let port = authority.port();
+        list.iter().copied().filter(move |index| self.routes[*index].port().is_none_or(|wanted| port == Some(wanted)))
+    }
+
     /// The route of `/r/<name>/`, and the host it stands for if it names exactly one.
     pub fn named(&self, name: &str) -> Option<(usize, Option<&Authority>)> {
         let index = *self.names.get(name)?;

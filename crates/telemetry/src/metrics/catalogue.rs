@@ -54,6 +54,8 @@ families! {
     LIMIT_WAITING GAUGE "attache_limit_waiting" ["route"] "Requests that wait in line for a place.";
     LIMIT GAUGE "attache_limit_concurrency" ["route"] "Places there are now: as configured, or as found out by an adaptive limit.";
     REFRESHES COUNTER "attache_credential_refresh_total" ["route", "result"] "Credentials read or fetched anew.";
+    JWKS COUNTER "attache_jwks_refresh_total" ["identity", "result"] "Times that the keys of an issuer were asked for.";
+    JWKS_READ GAUGE "attache_jwks_last_refresh_timestamp_seconds" ["identity"] "When the keys of an issuer were last read well.";
     RELOAD_OK GAUGE "attache_config_last_reload_successful" [] "1 if the last configuration was accepted.";
     GENERATION GAUGE "attache_config_generation" [] "The configuration that runs, counted from the start.";
     RELOADED_AT GAUGE "attache_config_last_reload_timestamp_seconds" [] "When a configuration was last accepted or refused.";

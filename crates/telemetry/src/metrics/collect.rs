@@ -211,6 +211,15 @@ fn events(events: &Events, out: &mut Vec<MetricFamily>) {
     out.extend(one(&f::REFRESHES, |to| {
         events.each_refresh(|route, result, count| to.count(&[route, result], count));
     }));
+    out.extend(one(&f::JWKS, |to| {
+        events.each_issuer(|identity, issuer| {
+            to.count(&[identity, "ok"], issuer.ok);
+            to.count(&[identity, "error"], issuer.failed);
+        });
+    }));
+    out.extend(one(&f::JWKS_READ, |to| {
+        events.each_issuer(|identity, issuer| issuer.read.iter().for_each(|read| to.value(&[identity], *read)));
+    }));
     out.extend(one(&f::CERTIFICATE_EXPIRY, |to| {
         events.each_certificate(|one| one.expires.iter().for_each(|end| to.count(&[&one.file], *end)));
     }));
