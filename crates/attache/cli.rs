@@ -16,6 +16,7 @@ mod env;
 mod explain;
 mod healthcheck;
 mod init;
+mod keys;
 mod man;
 mod out;
 mod reload;
@@ -71,6 +72,8 @@ enum Command {
     Init(init::Args),
     /// Make, show or export the local authority of `intercept`.
     Ca(ca::Args),
+    /// Make an API key for a caller of the proxy.
+    Keys(keys::Args),
     /// Print the configuration with where each value comes from, or its JSON Schema.
     Config(config::Args),
     /// Make the running proxy read its configuration again.
@@ -101,6 +104,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Env(args) => env::run(file, &args),
         Command::Init(args) => init::run(&args),
         Command::Ca(args) => ca::run(file, &args),
+        Command::Keys(args) => keys::run(&args),
         Command::Config(args) => config::run(file, &args),
         Command::Reload(flags) => reload::run(file, &flags),
         Command::Healthcheck(flags) => healthcheck::run(file, &flags),

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use super::{admin, out};
 
 /// Columns that say what a row is about.
-const NAMES: [&str; 4] = ["route", "upstream", "endpoint", "file"];
+const NAMES: [&str; 5] = ["route", "upstream", "endpoint", "file", "identity"];
 
 #[derive(clap::Args)]
 pub(crate) struct Args {

@@ -16,6 +16,7 @@ use crate::values;
 
 mod auth;
 mod detour;
+mod identity;
 mod intercept;
 mod listener;
 mod policy;
@@ -43,6 +44,7 @@ pub(crate) fn check(tree: &Node, sources: &Sources, report: &mut Report) -> Mode
     let metrics = root.parse("metrics", values::socket);
     check.collisions(&root);
     let upstreams = check.upstreams(&root);
+    let identities = check.identities(&root);
     let routes = check.routes(&root, &upstreams);
     let default = check.default(&root.section("default", &DEFAULT));
     let opens = check.interception(&root, &routes, &default);
@@ -57,6 +59,7 @@ pub(crate) fn check(tree: &Node, sources: &Sources, report: &mut Report) -> Mode
         workers: root.maybe_int("workers").and_then(|n| usize::try_from(n).ok()),
         resolve: root.pairs("resolve", values::name, values::resolve).into_iter().collect::<BTreeMap<_, _>>(),
         default,
+        identities,
         routes,
         upstreams,
         server: server(&limits),
@@ -104,6 +107,9 @@ impl Check<'_> {
                 "the default matches no prefix that could be replaced",
                 "use `path`",
             );
+        }
+        if !pass && !overridden && fields.written("authenticate") {
+            self.no_effect(fields, "authenticate", "`default: deny` refuses everybody");
         }
         if pass && fields.written("auth") {
             self.unbounded(fields);

@@ -48,6 +48,7 @@ pub const IDS: &[&str] = &[
     "too-deep",
     "too-large",
     "unbounded-auth",
+    "unknown-identity",
     "unknown-key",
     "unknown-upstream",
     "unknown-variable",

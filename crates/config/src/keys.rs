@@ -3,6 +3,9 @@
 //! This is the only place where a key, a default or its documentation is written. The defaults are those of the
 //! published semantics; three are derived from a neighbour instead of fixed, and say so.
 
+mod identity;
+
+pub(crate) use self::identity::{API_KEY, API_KEYS, AUTHENTICATE, IDENTITY, JWT, JWT_KEYS, USERS, USERS_FILE};
 use crate::table::{
     Absent::{self, Is, Means, Required},
     Field, Form,
@@ -153,6 +156,7 @@ pub(crate) static ROOT: Table = table(
         field("resolve", Map(&NAME, &RESOLVE_KIND), Is("{}"), "Addresses of names, instead of DNS."),
         field("default", Kind::Table(&DEFAULT), Is("{}"), "What happens to hosts that no route names."),
         field("upstreams", List(&UPSTREAM_KIND), Is("[]"), "Named sets of endpoints, shared by routes."),
+        field("identities", List(&identity::IDENTITY_KIND), Is("[]"), "Ways for callers to prove who they are."),
         field("routes", List(&ROUTE_KIND), Is("[]"), "What to do with which requests; the first match wins."),
         field("server", Kind::Table(&SERVER), Is("{}"), "Limits on the side of the clients."),
         field("destinations", Kind::Table(&DESTINATIONS), Is("{}"), "Where requests may go."),
@@ -341,7 +345,8 @@ pub(crate) static BALANCE: Table = table(
     )]],
 );
 
-static POLICY: [Field; 16] = [
+static POLICY: [Field; 17] = [
+    field("authenticate", Kind::Table(&AUTHENTICATE), Means("nobody is asked"), "Asks callers who they are."),
     field(
         "allow",
         OneOrMany(&RULE_KIND),

@@ -4,6 +4,7 @@
 
 mod auth;
 mod detour;
+mod identity;
 mod policy;
 mod upstream;
 mod who;
@@ -17,6 +18,7 @@ use ipnet::IpNet;
 
 pub use self::auth::*;
 pub use self::detour::*;
+pub use self::identity::*;
 pub use self::policy::*;
 pub use self::upstream::*;
 pub use self::who::*;
@@ -37,6 +39,7 @@ pub struct Model {
     /// Lower-case host to an address; without a port the request's own is used.
     pub resolve: BTreeMap<String, Resolve>,
     pub default: DefaultRoute,
+    pub identities: Vec<Identity>,
     pub routes: Vec<Route>,
     pub upstreams: Vec<Upstream>,
     pub server: Server,

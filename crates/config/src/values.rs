@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 mod detour;
 mod http;
+mod identity;
 mod limit;
 mod net;
 mod who;
@@ -16,6 +17,7 @@ pub(crate) use http::{
     edited_header, grpc, hash_on, header_name, header_value, location, media, method, path, path_match, statuses,
     value_match,
 };
+pub(crate) use identity::{claim, keys_url, sha256};
 pub(crate) use limit::{hedge_after, per, rate};
 pub(crate) use net::{
     To, address, destination, endpoint, host, name, net, origin, resolve, rewritten_host, socket, to, url,

@@ -25,6 +25,19 @@ fn front(tls: &str) -> Vec<Diagnostic> {
     found(&format!("listen:\n  - address: 127.0.0.1:4443\n    tls: {{ {tls} }}\n"))
 }
 
+/// A route that asks as `authenticate` says, and an identity `who`.
+fn asks(identity: &str, authenticate: &str) -> String {
+    format!(
+        "identities:\n  - {{ name: who, {identity} }}\nroutes:\n  - {{ match: a.com, authenticate: {authenticate} }}\n"
+    )
+}
+
+fn jwt(keys: &str) -> String {
+    format!("jwt: {{ issuer: i, audience: a, keys: {{ {keys} }} }}")
+}
+
+const SECRETIVE: &str = "jwt: { issuer: i, audience: a, secret: { env: S } }";
+
 /// What the reader of a file says of it, after the text was accepted.
 fn refused_later() -> Diagnostic {
     let text = "{ listen: {address: 127.0.0.1:4443, tls: {cert: /c, key: /c.key}}, \
@@ -125,6 +138,13 @@ fn cases() -> Vec<(&'static str, Vec<Diagnostic>)> {
                 "upstreams: [{ name: stock, endpoints: http://a.com }]\nroutes: [{ match: a.com, to: upstream:stok }]\n",
             ),
         ),
+        ("unknown identity", found(&asks("keys: []", "[whoo]"))),
+        ("an identity that nobody asks for", found("identities: [{ name: who, keys: [] }]\n")),
+        ("an identity of two kinds", found(&asks("keys: [], basic: { users: /u }", "who"))),
+        ("a key instead of its hash", found(&asks("keys: [{ name: a, sha256: hunter2 }]", "who"))),
+        ("an algorithm of secrets that is not listed", found(&asks(SECRETIVE, "who"))),
+        ("keys in the clear", found(&asks(&jwt("url: http://issuer.test/keys"), "who"))),
+        ("a leeway of hours", found(&asks("jwt: { issuer: i, audience: a, keys: { file: /k }, leeway: 2h }", "who"))),
         ("unused upstream", found("upstreams: [{ name: stock, endpoints: http://a.com }]\n")),
         (
             "mixed schemes",

@@ -6,9 +6,10 @@
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 
 use crate::Rate;
 use crate::exchange::Door;
@@ -169,6 +170,8 @@ pub struct Error {
     pub retry_after: Option<Duration>,
     /// The quota that is used up; becomes `RateLimit` and `RateLimit-Policy`.
     pub rate: Option<Box<Rate>>,
+    /// Of `unauthenticated`: what would be accepted; becomes `WWW-Authenticate` or `Proxy-Authenticate`.
+    pub challenges: Option<Arc<[HeaderValue]>>,
     /// Of `fault`: what was asked for.
     pub injected: Option<Injected>,
     detail: Option<Cow<'static, str>>,
@@ -178,7 +181,16 @@ pub struct Error {
 impl Error {
     /// An error before anything was sent upstream.
     pub const fn new(kind: ErrorKind) -> Self {
-        Self { kind, sent: Sent::Nothing, retry_after: None, rate: None, injected: None, detail: None, source: None }
+        Self {
+            kind,
+            sent: Sent::Nothing,
+            retry_after: None,
+            rate: None,
+            challenges: None,
+            injected: None,
+            detail: None,
+            source: None,
+        }
     }
 
     /// Adds what it failed on, for people who may see it.
@@ -199,6 +211,13 @@ impl Error {
     #[must_use]
     pub const fn with_sent(mut self, sent: Sent) -> Self {
         self.sent = sent;
+        self
+    }
+
+    /// Says what would be accepted.
+    #[must_use]
+    pub fn with_challenges(mut self, challenges: Arc<[HeaderValue]>) -> Self {
+        self.challenges = Some(challenges);
         self
     }
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
-use http::{Method, Version};
+use http::{HeaderValue, Method, Version};
 use parking_lot::Mutex;
 use policy::Tick;
 use smallvec::SmallVec;
@@ -169,6 +169,7 @@ pub struct Exchange {
     attempts: Mutex<SmallVec<[Attempt; 1]>>,
     held: OnceLock<Box<dyn Any + Send + Sync>>,
     race: OnceLock<Box<Race>>,
+    credential: OnceLock<HeaderValue>,
     principal: OnceLock<Arc<Principal>>,
 }
 
@@ -201,8 +202,21 @@ impl Exchange {
             attempts: Mutex::new(SmallVec::new()),
             held: OnceLock::new(),
             race: OnceLock::new(),
+            credential: OnceLock::new(),
             principal: OnceLock::new(),
         }
+    }
+
+    /// Keeps what the client showed to us as its proxy (`Proxy-Authorization`), which goes no further.
+    pub fn set_credential(&self, mut value: HeaderValue) {
+        value.set_sensitive(true);
+        // Said once, by the edge.
+        let _ = self.credential.set(value);
+    }
+
+    /// What the client showed to us as its proxy; empty if that was said more than once.
+    pub fn credential(&self) -> Option<&HeaderValue> {
+        self.credential.get()
     }
 
     /// Notes whom the request showed itself to be; the first one stays.

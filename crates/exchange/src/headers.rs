@@ -1,6 +1,6 @@
 //! Fields that belong to one connection only (RFC 9110 section 7.6.1), and `Via`.
 
-use http::header::{self, HeaderName, HeaderValue};
+use http::header::{self, Entry, HeaderName, HeaderValue};
 use http::{HeaderMap, Version};
 use smallvec::SmallVec;
 
@@ -9,12 +9,14 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
 /// What was said hop-by-hop, before it was taken out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stripped {
     /// `Upgrade: websocket` with `Connection: upgrade`.
     pub websocket: bool,
     /// Any `Upgrade` at all.
     pub upgrade: bool,
+    /// The `Proxy-Authorization`; empty if there was more than one.
+    pub credential: Option<HeaderValue>,
 }
 
 /// Which of the fields that a proxy must look at are there, found in one pass over the names: nine look-ups, mostly
@@ -159,13 +161,33 @@ impl<'a> Look<'a> {
 ///
 /// `Connection` may not name fields that carry the message itself (RFC 9110 section 7.6.1 asks to ignore it there).
 pub fn strip(headers: &mut HeaderMap, seen: Seen) -> Stripped {
+    const PROXIED: u16 = Seen::CONNECTION | Seen::PROXY_AUTHORIZATION;
     match seen.0 & !Seen::STAYS {
         0 => Stripped::default(),
         Seen::CONNECTION => {
             headers.remove(header::CONNECTION);
             Stripped::default()
         }
+        PROXIED => {
+            headers.remove(header::CONNECTION);
+            Stripped { credential: credential(headers), ..Stripped::default() }
+        }
+        Seen::PROXY_AUTHORIZATION => Stripped { credential: credential(headers), ..Stripped::default() },
         _ => strip_each(headers, seen),
+    }
+}
+
+/// Takes the credential for this hop out.
+fn credential(headers: &mut HeaderMap) -> Option<HeaderValue> {
+    match headers.entry(header::PROXY_AUTHORIZATION) {
+        Entry::Vacant(_) => None,
+        Entry::Occupied(all) => {
+            let (mut one, mut several) = (None, false);
+            for value in all.remove_entry_mult().1 {
+                several = one.replace(value).is_some() || several;
+            }
+            if several { Some(HeaderValue::from_static("")) } else { one }
+        }
     }
 }
 
@@ -193,6 +215,9 @@ fn strip_each(headers: &mut HeaderMap, seen: Seen) -> Stripped {
     }
     let trailers = seen.has(Seen::TE)
         && headers.get_all(header::TE).iter().flat_map(tokens).any(|token| token.eq_ignore_ascii_case("trailers"));
+    if seen.has(Seen::PROXY_AUTHORIZATION) {
+        said.credential = credential(headers);
+    }
     for (name, bit) in &Seen::HOP_BY_HOP {
         if seen.has(*bit) {
             headers.remove(name);
@@ -330,7 +355,21 @@ mod tests {
         let said = strip(&mut headers);
 
         assert_eq!(headers, map(&[("te", "trailers"), ("trailer", "x-sum"), ("x-keep", "1")]));
-        assert_eq!(said, Stripped { websocket: false, upgrade: true });
+        let credential = Some(HeaderValue::from_static("Basic x"));
+        assert_eq!(said, Stripped { websocket: false, upgrade: true, credential });
+    }
+
+    #[test]
+    fn the_credential_for_this_hop_is_taken_out_and_of_two_neither_counts() {
+        for others in [&[][..], &[("connection", "keep-alive")], &[("connection", "close, x-hop"), ("x-hop", "1")]] {
+            let mut one = map(&[&[("proxy-authorization", "Basic x")], others].concat());
+            let mut two = map(&[&[("proxy-authorization", "Basic x"), ("proxy-authorization", "b")], others].concat());
+
+            assert_eq!(strip(&mut one).credential, Some(HeaderValue::from_static("Basic x")));
+            assert_eq!(strip(&mut two).credential, Some(HeaderValue::from_static("")));
+            assert!(one.is_empty() && two.is_empty(), "{one:?} {two:?}");
+        }
+        assert_eq!(strip(&mut map(&[("x", "1")])).credential, None);
     }
 
     #[test]

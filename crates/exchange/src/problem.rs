@@ -45,6 +45,11 @@ pub fn response(error: &Error, head: &Head, form: Form) -> Response<Body> {
     if let Some(after) = error.retry_after {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(rate::seconds(after)));
     }
+    for challenge in error.challenges.iter().flat_map(|all| all.iter()) {
+        // RFC 9110 sections 11.6.1 and 11.7.1.
+        let field = if head.door.is_proxy() { header::PROXY_AUTHENTICATE } else { header::WWW_AUTHENTICATE };
+        headers.append(field, challenge.clone());
+    }
     if let Some(rate) = &error.rate {
         headers.insert("ratelimit-policy", rate.policy_field());
         headers.insert("ratelimit", rate.field());

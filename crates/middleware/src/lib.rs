@@ -3,6 +3,7 @@
 //! No layer names another. They meet in the stack, and through what the `Exchange` records.
 
 pub mod allow;
+pub mod authenticate;
 pub mod browser;
 pub mod compress;
 pub mod concurrency;

@@ -12,7 +12,7 @@ mod view;
 
 use std::sync::Arc;
 
-use axum::extract::{Query, Request, State};
+use axum::extract::{Query, RawQuery, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -120,8 +120,11 @@ async fn livez() -> &'static str {
     "ok\n"
 }
 
-async fn readyz(State(control): State<Arc<Control>>) -> impl IntoResponse {
-    readiness(control.switch.mode(), control.workers.ended())
+async fn readyz(State(control): State<Arc<Control>>, RawQuery(query): RawQuery) -> impl IntoResponse {
+    let (status, word) = readiness(control.switch.mode(), control.workers.ended());
+    let more = query.is_some_and(|query| query.split('&').any(|one| one == "verbose" || one.starts_with("verbose=")));
+    let more = if more { view::told(&control, clock::now()) } else { String::new() };
+    (status, format!("{word}{more}"))
 }
 
 /// Of a process with so many workers gone: the others serve on, but nothing brings these back short of a restart.

@@ -11,6 +11,7 @@ use config::model::{self, Action, AsideTo, Policy, Scheme, Url};
 use exchange::headers::Via;
 use exchange::{Authority, Host};
 use http::uri;
+use middleware::authenticate::Gate;
 use middleware::concurrency::Scope;
 use middleware::fallback::Store;
 use middleware::pacing::Paces;
@@ -19,9 +20,9 @@ use policy::outlier;
 use upstream::connect::{Destination, Tls};
 use upstream::endpoint::{Key, Protocol};
 
-use crate::intercept;
 use self::credential::credential;
 pub use self::credential::{keys, secrets, signers, users};
+use crate::intercept;
 use crate::listener::tls::{Front, Part};
 use crate::params;
 use crate::permit;
@@ -61,12 +62,14 @@ pub fn snapshot(model: Model, generation: u64, ground: &Ground<'_>) -> Result<Sn
     }
     let default =
         tls(&model.default.policy, ground.state).map_err(|error| wrong.push(format!("default: {error}").into()));
+    let gate = gate(&model, &model.default.policy, ground.state)
+        .map_err(|error| wrong.push(format!("default: {error}").into()));
     let via = Via::new(ground.pseudonym);
     let faulty = faulty(&model.default.policy).map_err(|error| wrong.push(format!("default: {error}").into()));
     let allow = permit::rules(&model.default.policy.allow);
     let allow = allow.map_err(|error| wrong.push(format!("default: {error}").into()));
-    match (table, default, via, faulty, allow) {
-        (Ok(table), Ok(tls), Ok(via), Ok(faulty), Ok(allow)) if wrong.is_empty() => Ok(Snapshot {
+    match (table, default, via, faulty, gate, allow) {
+        (Ok(table), Ok(tls), Ok(via), Ok(faulty), Ok(gate), Ok(allow)) if wrong.is_empty() => Ok(Snapshot {
             generation,
             groups: groups(&model, &routes),
             table,
@@ -78,6 +81,7 @@ pub fn snapshot(model: Model, generation: u64, ground: &Ground<'_>) -> Result<Sn
                 allow,
                 any_host: true,
                 credential: None,
+                gate,
                 places: places(DEFAULT, &model.default.policy, true, ground.state),
                 paces: paces(DEFAULT, &model.default.policy, ground.state),
                 meters: meters(DEFAULT, &model.default.policy, ground.state),
@@ -143,6 +147,7 @@ fn plan(model: &Model, route: &model::Route, state: &State) -> Result<Plan, Stri
         allow: permit::rules(&route.policy.allow)?,
         any_host: route.matcher.host == model::HostMatch::Any,
         credential: credential(route.policy.auth.as_ref(), state)?,
+        gate: gate(model, &route.policy, state)?,
         asides: route.policy.asides().map(|aside| beside(model, route, aside, state)).collect::<Result<_, _>>()?,
         places: places(&route.name, &route.policy, route.action == Action::Same, state),
         paces: paces(&route.name, &route.policy, state),
@@ -157,6 +162,12 @@ fn plan(model: &Model, route: &model::Route, state: &State) -> Result<Plan, Stri
             _ => None,
         },
     })
+}
+
+/// Whom a route, or the default, asks to show themselves.
+fn gate(model: &Model, policy: &Policy, state: &State) -> Result<Option<Arc<Gate>>, String> {
+    let tls = |from: &model::Tls| state.tls(from).map_err(|error| format!("tls: {error}"));
+    state.identities.gate(policy.authenticate.as_ref(), &model.identities, tls)
 }
 
 fn places(route: &str, policy: &Policy, by_host: bool, state: &State) -> Option<Scope> {

@@ -21,6 +21,7 @@ use crate::admin;
 use crate::build;
 use crate::checks::Checks;
 use crate::house::House;
+use crate::identities::Issuers;
 use crate::intercept::Authority;
 use crate::keeper::Keeper;
 use crate::listener::accept::{self, Acceptor, Door, Listening, Rules, Seat, Workers};
@@ -300,6 +301,7 @@ pub(crate) fn first(
     let told = |wrong: Vec<Wrong>| StartError::Build(wrong.iter().map(|one| one.told(&loaded.origins)).collect());
     let snapshot = Arc::new(house.build(loaded.model.clone(), 1, own, &pseudonym).map_err(told)?);
     Refresher::new(Arc::clone(&house.state)).run(|_, _| {});
+    house.state.identities.refresh();
     let (publish, snapshots) = watch::channel(Arc::clone(&snapshot));
     let reloader = Arc::new(Reloader::new(Arc::clone(house), reload, loaded, messages, publish));
     house.metrics.set_limits(Arc::new(Places::new(&reloader)));
@@ -346,6 +348,8 @@ pub(crate) async fn run(
         let (snapshot, events) = (control.reloader.current(), control.house.metrics.events());
         build::users(&snapshot.model, key).for_each(|route| events.credential_refreshed(&route.into(), ok));
     };
+    let mut issuers = Issuers::new(&control.house);
+    issuers.follow();
     let mut pending = None;
     loop {
         tokio::select! {
@@ -357,6 +361,7 @@ pub(crate) async fn run(
                     adopt(&control, &addresses);
                     checks.follow(&control.reloader.current());
                     keeper.follow(clock::now());
+                    issuers.follow();
                 }
                 Command::Reopen => if let Some(log) = &control.house.log {
                     log.reopen();
@@ -367,6 +372,8 @@ pub(crate) async fn run(
                 adopt(&control, &addresses);
                 renewal.run(clock::now());
                 checks.follow(&control.reloader.current());
+                control.house.state.identities.refresh();
+                issuers.follow();
                 watch.run(&control.reloader.current(), clock::now());
                 refresher.run(counted);
                 keeper.follow(clock::now());

@@ -68,11 +68,14 @@ impl Edge {
         let site = glance.as_ref().expect("a site is in place");
         let id = worker.context().random.with(|rng| rng.u64(..));
         let from = normal::From { entry, site, known: &self.0.known, random: &worker.context().random };
-        let Normal { head, accept, refused, named, last, handshake, expects } =
+        let Normal { head, accept, refused, named, last, handshake, expects, credential } =
             normal::of(&mut parts, &body, &from, id, now);
         let exchange = Arc::new(Exchange::new(head, Some(connection)));
         if expects {
             exchange.expect();
+        }
+        if let Some(value) = credential {
+            exchange.set_credential(value);
         }
         let found = match refused {
             Some(error) => Err(error),

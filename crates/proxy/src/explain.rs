@@ -12,6 +12,7 @@ use config::model::{self, Policy};
 use exchange::{Authority, Client, Door, Exchange, Head};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
+use middleware::authenticate::Gate;
 use serde::Serialize;
 
 use crate::offline::Offline;
@@ -47,6 +48,8 @@ pub struct Explanation {
     /// How one of several is picked; empty where there is one, or weights decide.
     endpoints: String,
     credential: String,
+    /// Whom it asks to show themselves; empty for nobody.
+    authenticate: String,
     /// Who answers when the target does not, or not well; in the order in which they are asked.
     fallback: Vec<String>,
     /// Who gets copies; empty for nobody.
@@ -158,6 +161,8 @@ fn tunnel(site: &Site, mut head: Head, request: String, asked: bool) -> Explanat
     explanation.layers.clone_from(&site.default_stack().layers);
     explanation.targets = vec![format!("{}:{port}, as it is", head.authority.host())];
     explanation.notes.push("a tunnel: what is inside is not seen, so only the dial is retried".into());
+    let gate = site.snapshot().tunnel_gate(&target);
+    explanation.authenticate = gate.map(|gate| asks(&gate, door)).unwrap_or_default();
     if named {
         let host = head.authority.host();
         explanation.notes.push(format!(
@@ -210,6 +215,7 @@ fn refused(request: String, door: &'static str, why: &str) -> Explanation {
         limit: "none".into(),
         endpoints: String::new(),
         credential: "none".into(),
+        authenticate: String::new(),
         fallback: Vec::new(),
         mirror: String::new(),
     }
@@ -252,9 +258,18 @@ fn of_plan(plan: &Plan, request: String, door: &'static str) -> Explanation {
         limit: limit(plan),
         endpoints: String::new(),
         credential: policy.auth.as_ref().map_or_else(|| "none".into(), credential::credential),
+        authenticate: plan.gate.as_deref().map(|gate| asks(gate, door)).unwrap_or_default(),
         fallback: detours::fallbacks(policy),
         mirror: policy.mirror.as_ref().map(detours::mirror).unwrap_or_default(),
     }
+}
+
+/// Who may show themselves, and what becomes of those who do not.
+fn asks(gate: &Gate, door: &str) -> String {
+    let (names, required) = gate.asks();
+    let status = if door.contains("CONNECT") { "CONNECT without it gets 407" } else { "407 without, 401 as an origin" };
+    let without = if required { status } else { "without, it goes on" };
+    format!("{}; {without}", names.join(" or "))
 }
 
 fn timeouts(policy: &Policy) -> Vec<(&'static str, String)> {
@@ -474,6 +489,9 @@ impl fmt::Display for Explanation {
         row("limit", &self.limit)?;
         if !self.endpoints.is_empty() {
             row("endpoints", &self.endpoints)?;
+        }
+        if !self.authenticate.is_empty() {
+            row("asks for", &self.authenticate)?;
         }
         row("credential", &self.credential)?;
         self.fallback.iter().try_for_each(|rule| row("fallback", rule))?;

@@ -94,7 +94,8 @@ impl House {
         Tools { connector, events: Arc::clone(self.metrics.events()), random: self.random() }
     }
 
-    fn connector(&self, timings: Arc<dyn Timings>) -> Connector {
+    /// A way out that is not a worker's.
+    pub(crate) fn connector(&self, timings: Arc<dyn Timings>) -> Connector {
         Connector {
             net: Arc::clone(&self.net),
             resolver: Arc::clone(&self.resolver),

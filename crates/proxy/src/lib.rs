@@ -8,6 +8,7 @@ pub mod control;
 mod edge;
 pub mod explain;
 mod house;
+mod identities;
 pub mod intercept;
 mod keeper;
 pub mod listener;
@@ -35,4 +36,6 @@ pub use explain::{Explanation, Question, answer, explain};
 pub use house::check;
 pub use intercept::Authority;
 pub use keeper::probe::{Probed, probe};
+/// An API key that did not exist before, and its SHA-256.
+pub use middleware::authenticate::keys::fresh as fresh_key;
 pub use wrong::Wrong;

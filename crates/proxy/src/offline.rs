@@ -53,6 +53,7 @@ impl Offline {
         });
         let (offline, house) = Self::furnished(model.clone(), Some(net), &own.collect::<Vec<_>>(), None)?;
         Refresher::new(Arc::clone(&house.state)).run(|_, _| {});
+        house.state.identities.refresh();
         Ok(offline)
     }
 

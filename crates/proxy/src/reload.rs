@@ -83,6 +83,8 @@ impl Reloader {
             front.refresh();
             front.refresh();
         }
+        self.house.state.identities.refresh();
+        self.house.state.identities.refresh();
         self.attempt(now)
     }
 
@@ -138,6 +140,7 @@ impl Reloader {
         *self.seen.lock() = mark;
         self.house.adopt(&snapshot);
         secrets::fill(&self.house.state);
+        self.house.state.identities.refresh();
         messages::follow(self.messages.as_ref(), &snapshot.model.log);
         *self.loaded.lock() = Arc::new(loaded);
         self.snapshots.send_replace(Arc::new(snapshot));

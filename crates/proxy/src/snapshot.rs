@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use config::Model;
-use config::model::Policy;
-use exchange::headers::Via;
+use config::model::{Match, Policy};
 use exchange::Renew;
+use exchange::headers::Via;
 use http::{HeaderName, header, uri};
+use middleware::authenticate::Gate;
 use middleware::concurrency::Scope;
 use middleware::credentials::Secret;
 use middleware::credentials::sigv4::{self, KeyCell};
@@ -55,6 +56,32 @@ pub struct Snapshot {
     pub via: Arc<Via>,
 }
 
+impl Snapshot {
+    /// Who may show themselves to make a tunnel to `to`: to any route that may serve what is inside, by an identity of any
+    /// of those that ask. What no route of the host is certain to take is the default's.
+    pub fn tunnel_gate(&self, to: &exchange::Authority) -> Option<Arc<Gate>> {
+        let mut gates: Vec<&Arc<Gate>> = Vec::new();
+        let mut all_taken = false;
+        for index in self.table.of_host(to) {
+            gates.extend(&self.routes[index].gate);
+            let matcher = &self.model.routes[index].matcher;
+            // Whatever else a match may ask.
+            all_taken = *matcher == Match { host: matcher.host.clone(), ..Match::default() };
+            if all_taken {
+                break;
+            }
+        }
+        if !all_taken && self.model.default.pass {
+            gates.extend(&self.default.gate);
+        }
+        match gates.as_slice() {
+            [] => None,
+            [only] => Some(Arc::clone(only)),
+            several => Some(Arc::new(Gate::any_of(several))),
+        }
+    }
+}
+
 /// One route, built.
 pub struct Plan {
     /// The metric label.
@@ -69,6 +96,8 @@ pub struct Plan {
     pub any_host: bool,
     /// The credential, if it has one.
     pub credential: Option<Credential>,
+    /// Who may show themselves, if it asks.
+    pub gate: Option<Arc<Gate>>,
     /// Whose places its requests take, if it has a limit of its own.
     pub places: Option<Scope>,
     /// What is known of its upstream, if it hedges.

@@ -7,8 +7,8 @@ use exchange::{ArcService, Authority, Exchange, Load, Random};
 use middleware::credentials::sigv4;
 use middleware::observe::Watch;
 use middleware::{
-    allow, browser, compress, concurrency, credentials, deadline, decompress, fallback, fault, headers, hedge, mirror,
-    pacing, rate_limit, redirect, respond, retry, target,
+    allow, authenticate, browser, compress, concurrency, credentials, deadline, decompress, fallback, fault, headers,
+    hedge, mirror, pacing, rate_limit, redirect, respond, retry, target,
 };
 use telemetry::Observer;
 use tower::Layer;
@@ -51,6 +51,7 @@ pub fn build(plan: &Plan, snapshot: &Snapshot, worker: &Arc<Worker>) -> Stack {
     route.note("observe", true); // counts and logs at the body's end; held by the edge, so it needs no box
     let deadline = route.push("deadline", Some(deadline::layer(params::deadline(policy)))); // the total time, over all below
     let browser = route.push("browser", params::browser(plan).map(browser::layer)); // a web page may not borrow a credential
+    let authenticate = route.push("authenticate", plan.gate.clone().map(authenticate::layer)); // who is asking, before anything is decided by it
     let allow = route.push("allow", params::allow(plan).map(allow::layer)); // who may; everybody else is refused
     let rate =
         route.push("rate_limit", params::rate_limit(plan).map(|(params, meters)| rate_limit::layer(params, meters))); // no more than so many in a time
@@ -106,12 +107,25 @@ pub fn build(plan: &Plan, snapshot: &Snapshot, worker: &Arc<Worker>) -> Stack {
             )
         }
     };
-    let service =
-        [deadline, browser, allow, rate, fallback, fault, concurrency, mirror, compress, decompress, retry, hedge]
-            .into_iter()
-            .rev()
-            .flatten()
-            .fold(end, |inner, wrap| wrap(inner));
+    let service = [
+        deadline,
+        browser,
+        authenticate,
+        allow,
+        rate,
+        fallback,
+        fault,
+        concurrency,
+        mirror,
+        compress,
+        decompress,
+        retry,
+        hedge,
+    ]
+    .into_iter()
+    .rev()
+    .flatten()
+    .fold(end, |inner, wrap| wrap(inner));
     let observer = Arc::new(worker.observer(&plan.name));
     let config::model::Timeout { tunnel_idle, idle, .. } = policy.timeout;
     Stack { name: Arc::clone(&plan.name), layers: route.names, service, tunnel_idle, idle, observer }

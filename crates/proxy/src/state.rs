@@ -21,6 +21,7 @@ use upstream::connect::Tls;
 use upstream::connect::tls::{self, Pem, TlsError};
 use upstream::registry::Registry;
 
+use crate::identities::Identities;
 use crate::intercept::{self, Authority};
 use crate::listener::tls::{Flaw, Front};
 
@@ -37,6 +38,8 @@ pub struct State {
     bulkheads_by_host: Mutex<HashMap<String, Arc<Hosts>>>,
     stale: Mutex<HashMap<String, Arc<Store>>>,
     mirrors: Mutex<HashMap<String, Arc<Inflight>>>,
+    /// What callers are held against.
+    pub identities: Identities,
     tls: tls::Store,
     fronts: Mutex<Vec<Weak<Front>>>,
     given: OnceLock<Arc<Authority>>,

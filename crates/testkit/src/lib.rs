@@ -9,6 +9,7 @@ pub mod child;
 pub mod client;
 pub mod flaky;
 pub mod inside;
+pub mod issuer;
 pub mod load;
 pub mod metrics;
 pub mod nowhere;

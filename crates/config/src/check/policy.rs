@@ -69,6 +69,7 @@ impl Check<'_> {
         }
         Policy {
             allow: self.allow(fields),
+            authenticate: super::identity::authenticate(fields),
             rewrite: self.rewrite(&fields.section("rewrite", &REWRITE)),
             timeout: self.timeout(fields, kind),
             deadline: fields.table("deadline", &DEADLINE).and_then(|deadline| self.deadline(&deadline)),

@@ -7,6 +7,8 @@ use super::*;
 pub struct Policy {
     /// Who may; empty: everyone who can reach the listener.
     pub allow: Vec<Rule>,
+    /// `None`: what callers show is neither read nor stripped.
+    pub authenticate: Option<Authenticate>,
     pub rewrite: Rewrite,
     pub timeout: Timeout,
     /// `None`: a client has no say, but for `grpc-timeout`.

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::breakers::shown;
 use super::interception::{self, Interception};
 use crate::control::Control;
+use crate::identities;
 use crate::listener::drain::Mode;
 use crate::listener::tls::Shown;
 use crate::offline::Offline;
@@ -36,6 +37,19 @@ pub(super) struct Status {
     certificates: Vec<CertificateView>,
     #[serde(flatten)]
     interception: Interception,
+    /// What callers are held against.
+    identities: Vec<IdentityView>,
+}
+
+#[derive(Serialize)]
+struct IdentityView {
+    identity: String,
+    kind: &'static str,
+    /// Keys or users; absent as long as nothing could be read.
+    entries: Option<usize>,
+    /// Of an issuer's keys.
+    read_s_ago: Option<u64>,
+    error: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -81,6 +95,7 @@ pub(super) fn status(control: &Control, now: Tick) -> Status {
         listeners: control.listeners.iter().map(ToString::to_string).collect(),
         tls_listeners: tls_listeners(control),
         certificates: certificates(control, clock::wall(now).as_secs()),
+        identities: identities(control, now),
         admin: control.admin.as_ref().map(ToString::to_string),
         metrics: control.metrics.as_ref().map(ToString::to_string),
         workers: control.workers.0.len(),
@@ -107,6 +122,28 @@ fn certificates(control: &Control, now: u64) -> Vec<CertificateView> {
         refused: one.flaw,
     };
     control.house.state.fronts().iter().flat_map(|front| front.shown()).map(view).collect()
+}
+
+fn identities(control: &Control, now: Tick) -> Vec<IdentityView> {
+    let view = |one: identities::Shown| IdentityView {
+        identity: one.name,
+        kind: one.kind,
+        entries: one.entries,
+        read_s_ago: one.read.map(|read| now.since(read).as_secs()),
+        error: one.error,
+    };
+    control.house.state.identities.shown().into_iter().map(view).collect()
+}
+
+/// The same in words, one line each.
+pub(super) fn told(control: &Control, now: Tick) -> String {
+    let line = |one: IdentityView| {
+        let entries = one.entries.map_or_else(|| "nothing read yet".to_owned(), |count| format!("{count} known"));
+        let read = one.read_s_ago.map(|ago| format!(", read {ago}s ago")).unwrap_or_default();
+        let error = one.error.map(|error| format!(", last error: {error}")).unwrap_or_default();
+        format!("identity {} ({}): {entries}{read}{error}\n", one.identity, one.kind)
+    };
+    identities(control, now).into_iter().map(line).collect()
 }
 
 #[derive(Serialize)]

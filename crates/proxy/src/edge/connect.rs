@@ -10,9 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use exchange::identity::Peer;
 use exchange::io::Tunnel;
-use exchange::{Authority, Body, Error, ErrorKind, Exchange, Head, Io, clock};
-use http::{Request, Response};
+use exchange::{Authority, Body, Client, Error, ErrorKind, Exchange, Head, Io, clock};
+use http::{HeaderMap, Request, Response};
+use middleware::authenticate::Checked;
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
@@ -56,11 +58,37 @@ fn is_led_to(site: &Site, authority: &Authority) -> bool {
     site.passes() || site.table().leads_to(authority)
 }
 
+/// Asks who makes a tunnel, as the routes of its host ask; what they show holds for all that is inside.
+async fn authenticate(site: &Site, exchange: &Exchange) -> Result<(), Error> {
+    let Some(gate) = site.snapshot().tunnel_gate(&exchange.head.authority) else { return Ok(()) };
+    let known = match gate.check(exchange, &HeaderMap::new()) {
+        Checked::Through => return Ok(()),
+        Checked::Known(known) => known,
+        Checked::Refused(error) => return Err(error),
+        Checked::Later(pending) => gate.settle(pending, exchange).await?,
+    };
+    exchange.set_principal(known.principal);
+    Ok(())
+}
+
+/// The client as it is known inside: with whom its CONNECT showed.
+fn inside(exchange: &Exchange) -> Client {
+    let mut client = exchange.head.client.clone();
+    if let Some(principal) = exchange.principal() {
+        let known = client.peer.as_deref().cloned().unwrap_or_default();
+        client.peer = Some(Arc::new(Peer { principal: Some(Arc::clone(principal)), ..known }));
+    }
+    client
+}
+
 /// Answers a CONNECT and carries what is inside.
 pub(super) async fn serve(mut leave: Leave, site: Arc<Site>, request: Request<Body>) -> Result<Response<Body>, Error> {
     let Some(client) = leave.takeover.take() else {
         return Ok(leave.refused(Error::new(ErrorKind::Internal).with_detail("the connection cannot be taken over")));
     };
+    if let Err(error) = authenticate(&site, &leave.exchange).await {
+        return Ok(leave.refused(error));
+    }
     let head = &leave.exchange.head;
     let opening = site.opening(&head.authority);
     // To port 80, and of a host that is intercepted, what is inside is seen before anything is dialed; whatever turns out
@@ -93,11 +121,7 @@ fn open(
     let dialed = owing.extensions_mut().remove::<Tunnel>();
     watch.attach(&mut owing);
     let inside = Inside {
-        entry: Entry {
-            client: exchange.head.client.clone(),
-            tunnel: Some(exchange.head.authority.clone()),
-            tls: false,
-        },
+        entry: Entry { client: inside(&exchange), tunnel: Some(exchange.head.authority.clone()), tls: false },
         worker: Arc::clone(&edge.0.worker),
         exchange,
         owed: owing.into_body(),

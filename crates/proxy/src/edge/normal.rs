@@ -36,6 +36,8 @@ pub(super) struct Normal {
     pub named: Option<usize>,
     /// The client waits for a 100 before it sends its body.
     pub expects: bool,
+    /// What the client showed to us as its proxy.
+    pub credential: Option<HeaderValue>,
     /// It is answered here.
     pub last: bool,
     /// It was an extended CONNECT.
@@ -96,21 +98,21 @@ pub(super) fn of(parts: &mut Parts, body: &Body, from: &From<'_>, id: u64, now: 
         .map_or(Ok(()), Err)
         .and_then(|()| authorities(parts, &look, from.known))
         .and_then(|said| read(parts, body, said, seen, from, &mut head, &mut named));
-    let (expects, refused) = match read {
-        Ok(expects) => (expects, hops::count(parts).map(|ends| last = ends).err()),
-        Err(error) => (false, Some(error)),
+    let (expects, credential, refused) = match read {
+        Ok((expects, credential)) => (expects, credential, hops::count(parts).map(|ends| last = ends).err()),
+        Err(error) => (false, None, Some(error)),
     };
     if let Some(handshake) = &handshake {
         head.upgrade = true;
         handshake.dress(&mut parts.headers);
     }
-    Normal { head, accept, refused, named, last, handshake, expects }
+    Normal { head, accept, refused, named, last, handshake, expects, credential }
 }
 
 /// The target's authority, the `Host` if it differs from it, and whether it is the very same text.
 type Said = (Option<Authority>, Option<Authority>, bool);
 
-/// Returns whether the client waits for a 100.
+/// Returns whether the client waits for a 100, and what it showed to us as its proxy.
 fn read(
     parts: &mut Parts,
     body: &Body,
@@ -119,7 +121,7 @@ fn read(
     from: &From<'_>,
     head: &mut Head,
     named: &mut Option<usize>,
-) -> Result<bool, Error> {
+) -> Result<(bool, Option<HeaderValue>), Error> {
     let From { entry, site, .. } = from;
     let (written, host, fits) = said;
     target(parts, written, host, entry, site, head, named)?;
@@ -136,7 +138,8 @@ fn read(
     if seen.transfer_encoding() {
         framing(parts)?;
     }
-    let said = headers::strip(&mut parts.headers, seen);
+    let mut said = headers::strip(&mut parts.headers, seen);
+    let credential = said.credential.take();
     let expects = seen.expect() && expectation(parts, body)?;
     if head.version == Version::HTTP_2 {
         crumbs(parts);
@@ -157,7 +160,7 @@ fn read(
         let fits = fits && head.door == Door::Forward;
         rewrite(parts, head, fits)?;
     }
-    Ok(expects)
+    Ok((expects, credential))
 }
 
 /// The authority in the target, and the one `Host`, both strictly read. HTTP/1.1 must have a `Host`; HTTP/1.0 and

@@ -4,7 +4,7 @@ use super::*;
 fn full() -> Model {
     let text = include_str!("../../../../config/full.yaml");
     let text = text.replace("adaptive: false", "adaptive: true").replace("pacing: false", "pacing: true");
-    let text = text.replace("grpc: []", "grpc: [unavailable]");
+    let text = text.replace("grpc: []", "grpc: [unavailable]").replace("ca: /etc/attache/issuer-ca.pem", "");
     let mut model = config::parse(&text, "full.yaml", config::Format::Yaml).expect("the example").model;
     // Nobody asks.
     model.routes[0].matcher.who = None;
@@ -30,7 +30,7 @@ fn assert_told(url: &str, told: &[&str]) {
 
 #[test]
 fn every_policy_of_a_route_is_told() {
-    let layers = "observe > deadline > browser > allow > rate_limit > fallback > fault > concurrency > mirror > compress > \
+    let layers = "observe > deadline > browser > authenticate > allow > rate_limit > fallback > fault > concurrency > mirror > compress > \
                   decompress > retry > hedge > target > pacing > headers > credentials > upstream";
     assert_told(
         "http://api.example.com/v1/?lang=en",
@@ -41,6 +41,7 @@ fn every_policy_of_a_route_is_told() {
              /v1/reports/",
             "spiffe spiffe://example.org/ns/prod/*",
             "identity partners and name app and claim scope read|write and claim org.id 7",
+            "asks for    corp or machines; 407 without, 401 as an origin",
             "https://eu.api.example.com:443/base (weight 9)",
             "https://us.api.example.com:443/base (weight 1)",
             "connect 3s, attempt 15s, total 30s, idle 300s",

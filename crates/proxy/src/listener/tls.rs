@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use exchange::Io;
+use exchange::identity::{Certificate, Peer};
 use rustls::{Error as Rustls, ServerConfig, ServerConnection};
 use rustls_pki_types::CertificateDer;
 use telemetry::metrics::Rejection;
@@ -36,7 +37,7 @@ const HANDSHAKE: u8 = 0x16;
 const CHUNK: usize = 1024;
 
 /// Serves a connection of a listener with TLS from its first byte to its end.
-pub async fn serve(io: Io, front: Arc<Front>, entry: Entry, worker: Arc<Worker>) {
+pub async fn serve(io: Io, front: Arc<Front>, mut entry: Entry, worker: Arc<Worker>) {
     let mut drain = worker.drain();
     let shaken = tokio::select! {
         biased;
@@ -59,7 +60,13 @@ pub async fn serve(io: Io, front: Arc<Front>, entry: Entry, worker: Arc<Worker>)
             // rustls has written its alert.
             say(io, b"").await;
         }
-        Ok(Ok((io, agreed))) => conn::serve_agreed(io, agreed, entry, worker).await,
+        Ok(Ok((io, Agreed { spoken, certificate }))) => {
+            if let Some(certificate) = certificate {
+                let known = entry.client.peer.as_deref().cloned().unwrap_or_default();
+                entry.client.peer = Some(Arc::new(Peer { certificate: Some(certificate), ..known }));
+            }
+            conn::serve_agreed(io, spoken, entry, worker).await;
+        }
     }
 }
 
@@ -72,8 +79,16 @@ enum Failed {
     Handshake(io::Error, Io),
 }
 
-/// The handshake, and what ALPN agreed on; nothing if the client did not take part in it. Not cancel-safe.
-async fn shake(io: Io, config: Arc<ServerConfig>) -> Result<(Io, Option<Spoken>), Failed> {
+/// What both sides know after a handshake.
+struct Agreed {
+    /// By ALPN.
+    spoken: Option<Spoken>,
+    /// The client's, verified.
+    certificate: Option<Certificate>,
+}
+
+/// The handshake, and what it agreed on; nothing if the client did not take part in it. Not cancel-safe.
+async fn shake(io: Io, config: Arc<ServerConfig>) -> Result<(Io, Agreed), Failed> {
     let acceptor = TlsAcceptor::from(config);
     match io.into_tcp() {
         Ok(tcp) => {
@@ -104,19 +119,21 @@ async fn shake(io: Io, config: Arc<ServerConfig>) -> Result<(Io, Option<Spoken>)
     }
 }
 
-fn agreed(tls: &ServerConnection) -> Option<Spoken> {
-    if let Some(leaf) = tls.peer_certificates().and_then(<[_]>::first)
-        && tracing::enabled!(tracing::Level::DEBUG)
-    {
-        tracing::debug!(names = names(leaf), "client certificate");
+fn agreed(tls: &ServerConnection) -> Agreed {
+    let certificate = tls.peer_certificates().and_then(<[_]>::first).map(names);
+    if let Some(Certificate { dns, uris }) = &certificate {
+        tracing::debug!(?dns, ?uris, "client certificate");
     }
-    tls.alpn_protocol().map(|protocol| if protocol == b"h2" { Spoken::Http2 } else { Spoken::Http1 })
+    let spoken = tls.alpn_protocol().map(|protocol| if protocol == b"h2" { Spoken::Http2 } else { Spoken::Http1 });
+    Agreed { spoken, certificate }
 }
 
 /// Whom a verified certificate is for.
-fn names(leaf: &CertificateDer<'_>) -> String {
-    let Ok(leaf) = webpki::EndEntityCert::try_from(leaf) else { return String::new() };
-    leaf.valid_dns_names().chain(leaf.valid_uri_names()).collect::<Vec<_>>().join(" ")
+fn names(leaf: &CertificateDer<'_>) -> Certificate {
+    let Ok(leaf) = webpki::EndEntityCert::try_from(leaf) else { return Certificate::default() };
+    let (dns, uris) =
+        (leaf.valid_dns_names().map(Arc::from).collect(), leaf.valid_uri_names().map(Arc::from).collect());
+    Certificate { dns, uris }
 }
 
 fn reason(error: &io::Error) -> Rejection {

@@ -154,6 +154,13 @@ impl Table {
         self.routes[index].is_for(caller)
     }
 
+    /// The routes that may serve requests to a destination, in order.
+    pub fn of_host(&self, authority: &Authority) -> impl Iterator<Item = usize> {
+        let list = self.of(authority.host());
+        let port = authority.port();
+        list.iter().copied().filter(move |index| self.routes[*index].port().is_none_or(|wanted| port == Some(wanted)))
+    }
+
     /// The route of `/r/<name>/`, and the host it stands for if it names exactly one.
     pub fn named(&self, name: &str) -> Option<(usize, Option<&Authority>)> {
         let index = *self.names.get(name)?;

@@ -57,6 +57,8 @@ families! {
     LIMIT GAUGE "attache_limit_concurrency" ["route"] "Places there are now: as configured, or as found out by an adaptive limit.";
     REFRESHES COUNTER "attache_credential_refresh_total" ["route", "result"] "Credentials read or fetched anew.";
     CREDENTIAL_EXPIRY GAUGE "attache_credential_expiry_timestamp_seconds" ["route"] "Until when a fetched credential is used, a moment before it expires.";
+    JWKS COUNTER "attache_jwks_refresh_total" ["identity", "result"] "Times that the keys of an issuer were asked for.";
+    JWKS_READ GAUGE "attache_jwks_last_refresh_timestamp_seconds" ["identity"] "When the keys of an issuer were last read well.";
     RELOAD_OK GAUGE "attache_config_last_reload_successful" [] "1 if the last configuration was accepted.";
     GENERATION GAUGE "attache_config_generation" [] "The configuration that runs, counted from the start.";
     RELOADED_AT GAUGE "attache_config_last_reload_timestamp_seconds" [] "When a configuration was last accepted or refused.";

@@ -215,6 +215,15 @@ fn events(events: &Events, out: &mut Vec<MetricFamily>) {
     out.extend(one(&f::CREDENTIAL_EXPIRY, |to| {
         events.each_credential_end(|route, end| to.count(&[route], end));
     }));
+    out.extend(one(&f::JWKS, |to| {
+        events.each_issuer(|identity, issuer| {
+            to.count(&[identity, "ok"], issuer.ok);
+            to.count(&[identity, "error"], issuer.failed);
+        });
+    }));
+    out.extend(one(&f::JWKS_READ, |to| {
+        events.each_issuer(|identity, issuer| issuer.read.iter().for_each(|read| to.value(&[identity], *read)));
+    }));
     out.extend(one(&f::CERTIFICATE_EXPIRY, |to| {
         events.each_certificate(|one| one.expires.iter().for_each(|end| to.count(&[&one.file], *end)));
     }));

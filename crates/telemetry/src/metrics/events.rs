@@ -20,6 +20,7 @@ pub struct Events {
     transitions: Mutex<Transitions>,
     refreshes: Mutex<BTreeMap<Arc<str>, [u64; 2]>>,
     ends: Mutex<BTreeMap<Arc<str>, u64>>,
+    issuers: Mutex<BTreeMap<Arc<str>, Issuer>>,
     reload: Mutex<Option<Reload>>,
     checks: Mutex<Checks>,
     panics: Mutex<Vec<(Arc<str>, bool)>>,
@@ -37,6 +38,15 @@ pub struct Certificate {
     pub expires: Option<u64>,
     /// What lies there is in use.
     pub ok: bool,
+}
+
+/// Keys of an issuer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Issuer {
+    pub(super) ok: u64,
+    pub(super) failed: u64,
+    /// Unix time in seconds of the last time they were read well.
+    pub(super) read: Option<f64>,
 }
 
 /// By upstream and endpoint.
@@ -118,6 +128,22 @@ impl Events {
 
     pub(super) fn each_credential_end(&self, mut each: impl FnMut(&str, u64)) {
         self.ends.lock().iter().for_each(|(route, end)| each(route, *end));
+    }
+
+    /// The keys of an issuer, by the name of its identity, were asked for.
+    pub fn keys_refreshed(&self, identity: &Arc<str>, ok: bool, now: Tick) {
+        let mut issuers = self.issuers.lock();
+        let issuer = issuers.entry(identity.clone()).or_default();
+        if ok {
+            issuer.ok += 1;
+            issuer.read = Some(clock::wall(now).as_secs_f64());
+        } else {
+            issuer.failed += 1;
+        }
+    }
+
+    pub(super) fn each_issuer(&self, mut each: impl FnMut(&str, Issuer)) {
+        self.issuers.lock().iter().for_each(|(identity, issuer)| each(identity, *issuer));
     }
 
     /// A configuration was published (`Ok` with its generation) or refused (`Err` with the one that goes on).

@@ -82,7 +82,13 @@ fn stripped(before: &HeaderMap) -> (HeaderMap, Stripped) {
     let upgrade = before.contains_key("upgrade");
     let only = listed("upgrade") == [b"websocket".to_vec()];
     let websocket = upgrade && only && named.iter().any(|member| member == b"upgrade");
-    (left, Stripped { websocket, upgrade })
+    let shown: Vec<_> = before.get_all("proxy-authorization").iter().cloned().collect();
+    let credential = match shown.as_slice() {
+        [] => None,
+        [only] => Some(only.clone()),
+        _ => Some(HeaderValue::from_static("")),
+    };
+    (left, Stripped { websocket, upgrade, credential })
 }
 
 fn has_passed(map: &HeaderMap) -> bool {
