@@ -4,6 +4,7 @@
 
 mod auth;
 mod detour;
+mod parent;
 mod policy;
 mod upstream;
 mod who;
@@ -17,6 +18,7 @@ use ipnet::IpNet;
 
 pub use self::auth::*;
 pub use self::detour::*;
+pub use self::parent::*;
 pub use self::policy::*;
 pub use self::upstream::*;
 pub use self::who::*;
@@ -38,6 +40,8 @@ pub struct Model {
     pub destinations: Destinations,
     /// Of `intercept`; `None`: where `attache ca init` puts it.
     pub ca: Option<Certificate>,
+    /// The first that a destination may take is its own; none: it is dialed directly.
+    pub parents: Vec<Parent>,
     pub drain: Duration,
     pub log: Log,
 }

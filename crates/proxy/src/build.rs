@@ -14,8 +14,9 @@ use middleware::fallback::Store;
 use middleware::pacing::Paces;
 use middleware::rate_limit::Meters;
 use policy::outlier;
-use upstream::connect::{Destination, Tls};
+use upstream::connect::{Destination, Parents, Tls};
 use upstream::endpoint::{Key, Protocol};
+use upstream::upstream::Hosts;
 
 use crate::intercept;
 use crate::listener::tls::{Front, Part};
@@ -25,6 +26,8 @@ use crate::route::{Field, Table};
 use crate::snapshot::{Aside, Credential, End, Group, Plan, Snapshot, Target};
 use crate::state::{SecretForm, SecretKey, Source, State};
 use crate::wrong::Wrong;
+
+mod parents;
 
 /// The name of the route of hosts that no route names.
 pub const DEFAULT: &str = "_default";
@@ -61,8 +64,15 @@ pub fn snapshot(model: Model, generation: u64, ground: &Ground<'_>) -> Result<Sn
     let faulty = faulty(&model.default.policy).map_err(|error| wrong.push(format!("default: {error}").into()));
     let allow = permit::rules(&model.default.policy.allow);
     let allow = allow.map_err(|error| wrong.push(format!("default: {error}").into()));
-    match (table, default, via, faulty, allow) {
-        (Ok(table), Ok(tls), Ok(via), Ok(faulty), Ok(allow)) if wrong.is_empty() => Ok(Snapshot {
+    let parents = parents::all(&model, ground.state).map_err(|error| wrong.push(error.into()));
+    if let Ok(parents) = &parents {
+        routes.iter_mut().for_each(|plan| parents::lead(plan, parents));
+    }
+    if let (Ok(parents), true) = (&parents, wrong.is_empty()) {
+        ground.state.set_parents(parents.clone());
+    }
+    match (table, default, via, faulty, allow, parents) {
+        (Ok(table), Ok(tls), Ok(via), Ok(faulty), Ok(allow), Ok(parents)) if wrong.is_empty() => Ok(Snapshot {
             generation,
             groups: groups(&model, &routes),
             table,
@@ -70,7 +80,7 @@ pub fn snapshot(model: Model, generation: u64, ground: &Ground<'_>) -> Result<Sn
             default: Plan {
                 name: DEFAULT.into(),
                 policy: model.default.policy.clone(),
-                end: End::Hosts { tls },
+                end: End::Hosts(Hosts { tls, parents }),
                 allow,
                 any_host: true,
                 credential: None,
@@ -189,7 +199,7 @@ fn end(model: &Model, route: &model::Route, state: &State) -> Result<End, String
         Action::Respond { status, headers, body } => {
             End::Respond { status: *status, headers: headers.clone(), body: body.clone() }
         }
-        Action::Same => End::Hosts { tls: tls(&route.policy, state)? },
+        Action::Same => End::Hosts(Hosts { tls: tls(&route.policy, state)?, parents: Parents::default() }),
         Action::Targets(urls) => {
             let mut targets = Vec::new();
             for target in urls {
@@ -282,8 +292,7 @@ fn tls(policy: &Policy, state: &State) -> Result<Tls, String> {
 }
 
 fn endpoint(url: &Url, upstream: &Arc<str>, tls: &model::Tls, state: &State) -> Result<Key, String> {
-    let bracketed = if url.host.contains(':') { format!("[{}]", url.host) } else { url.host.clone() };
-    let host = Host::parse(&bracketed).map_err(|error| format!("`{}`: {error}", url.host))?;
+    let host = Host::parse(&bracketed(url)).map_err(|error| format!("`{}`: {error}", url.host))?;
     let tls = match url.scheme {
         Scheme::Https => Some(state.tls(tls).map_err(|error| format!("tls: {error}"))?),
         Scheme::Http | Scheme::H2c => None,
@@ -296,13 +305,21 @@ fn endpoint(url: &Url, upstream: &Arc<str>, tls: &model::Tls, state: &State) -> 
 /// The keys of all secrets a model names.
 pub fn secrets(model: &Model) -> Vec<SecretKey> {
     let policies = model.routes.iter().map(|route| &route.policy).chain([&model.default.policy]);
-    policies.flat_map(Policy::auths).map(|auth| secret_key(auth).1).collect()
+    policies.flat_map(Policy::auths).map(|auth| secret_key(auth).1).chain(parents::secrets(model)).collect()
 }
 
 /// The routes that send a secret.
 pub fn users<'a>(model: &'a Model, key: &'a SecretKey) -> impl Iterator<Item = &'a str> {
     let sends = |route: &&model::Route| route.policy.auths().any(|auth| secret_key(auth).1 == *key);
     model.routes.iter().filter(sends).map(|route| route.name.as_str())
+}
+
+/// The proxies that a model's requests leave through.
+///
+/// # Errors
+/// What cannot be used.
+pub fn parents(model: &Model, state: &State) -> Result<Parents, String> {
+    parents::all(model, state)
 }
 
 fn credential(auth: Option<&Auth>, state: &State) -> Result<Option<Credential>, String> {
@@ -347,13 +364,17 @@ fn scheme(scheme: Scheme) -> uri::Scheme {
 
 /// As it appears in `Host`: without the scheme's own port.
 fn authority(url: &Url) -> Result<uri::Authority, String> {
-    let host = if url.host.contains(':') { format!("[{}]", url.host) } else { url.host.clone() };
+    let host = bracketed(url);
     let text = if url.port == default_port(url.scheme) { host } else { format!("{host}:{}", url.port) };
     uri::Authority::from_maybe_shared(Bytes::from(text)).map_err(|error| format!("`{}`: {error}", url.host))
 }
 
 fn shown(url: &Url) -> String {
-    if url.host.contains(':') { format!("[{}]:{}", url.host, url.port) } else { format!("{}:{}", url.host, url.port) }
+    format!("{}:{}", bracketed(url), url.port)
+}
+
+fn bracketed(url: &Url) -> String {
+    if url.host.contains(':') { format!("[{}]", url.host) } else { url.host.clone() }
 }
 
 fn own_authority(own: &[SocketAddr]) -> Authority {

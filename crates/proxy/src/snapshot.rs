@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use config::Model;
 use config::model::Policy;
-use exchange::headers::Via;
 use exchange::Renew;
+use exchange::headers::Via;
 use http::HeaderName;
 use http::uri;
 use middleware::concurrency::Scope;
@@ -17,10 +17,10 @@ use policy::budget::Budget;
 use policy::hedge::Hedges;
 use policy::inflight::Inflight;
 use policy::{breaker, outlier};
-use upstream::connect::Tls;
 use upstream::endpoint::Key;
 use upstream::health::Check;
 use upstream::set::Rules;
+use upstream::upstream::Hosts;
 
 use crate::intercept::Authority;
 use crate::listener::tls::Front;
@@ -99,8 +99,8 @@ pub struct Aside {
 
 /// The end of a route's path.
 pub enum End {
-    /// The request's own target; https ones with this TLS identity.
-    Hosts { tls: Tls },
+    /// The request's own target.
+    Hosts(Hosts),
     /// Fixed targets, and the retries their upstream affords.
     Targets { targets: Vec<Target>, budget: Arc<Budget> },
     /// A redirect.

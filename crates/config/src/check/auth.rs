@@ -34,7 +34,7 @@ impl Check<'_> {
         Some(Auth::Header { name, prefix: prefix.to_owned(), value: value? })
     }
 
-    fn secret(&mut self, fields: &Fields<'_>) -> Option<Secret> {
+    pub(super) fn secret(&mut self, fields: &Fields<'_>) -> Option<Secret> {
         self.one_of(fields, &["file", "env", "exec", "credential"]);
         if fields.written("every") && !fields.written("exec") {
             let message = "`every` is for `exec`: files are read whenever they change";
