@@ -10,7 +10,7 @@ use testkit::Inside;
 use upstream::Pool;
 use upstream::pool::Want;
 
-const WANT: Want = Want { h2: false, grpc: false, upgrade: false, within: Duration::from_secs(3) };
+const WANT: Want = Want { h2: false, grpc: false, upgrade: false, absolute: false, within: Duration::from_secs(3) };
 
 /// The pool of the only endpoint, with `count` connections idle.
 fn filled(inside: &Inside, count: usize) -> Arc<Pool> {

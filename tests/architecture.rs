@@ -49,7 +49,12 @@ const STATUSES: &[(&str, &[&str], &str)] = &[
         "the admin interface is a service of its own, not a proxied exchange",
     ),
     ("proxy/src/admin/breakers.rs", &["NOT_FOUND"], "the same"),
-    ("upstream/src/attempt.rs", &["REQUEST_TIMEOUT", "SWITCHING_PROTOCOLS"], "reads"),
+    ("upstream/src/attempt.rs", &["PROXY_AUTHENTICATION_REQUIRED", "REQUEST_TIMEOUT", "SWITCHING_PROTOCOLS"], "reads"),
+    (
+        "upstream/src/connect/parent/ask.rs",
+        &["PROXY_AUTHENTICATION_REQUIRED", "SWITCHING_PROTOCOLS", "from_u16"],
+        "reads a parent proxy's answer",
+    ),
     ("upstream/src/attempt/flight.rs", &["SWITCHING_PROTOCOLS"], "reads"),
     ("upstream/src/attempt/wire.rs", &["NO_CONTENT", "SWITCHING_PROTOCOLS"], "reads"),
     ("middleware/src/coding.rs", &["NOT_MODIFIED", "NO_CONTENT", "PARTIAL_CONTENT", "RESET_CONTENT"], "reads"),

@@ -19,6 +19,7 @@ mod detour;
 mod identity;
 mod intercept;
 mod listener;
+mod parent;
 mod policy;
 mod route;
 mod shadow;
@@ -49,6 +50,7 @@ pub(crate) fn check(tree: &Node, sources: &Sources, report: &mut Report) -> Mode
     let default = check.default(&root.section("default", &DEFAULT));
     let opens = check.interception(&root, &routes, &default);
     check.handshake(&limits, &listen, opens);
+    let parents = check.parents(&root);
     Model {
         listen,
         admin: admin.address,
@@ -65,6 +67,7 @@ pub(crate) fn check(tree: &Node, sources: &Sources, report: &mut Report) -> Mode
         server: server(&limits),
         destinations: destinations(&root.section("destinations", &DESTINATIONS)),
         ca: root.table("ca", &CA).and_then(|ca| listener::pair(&ca)),
+        parents,
         drain: root.duration("drain"),
         log: log(&root.section("log", &LOG)),
     }

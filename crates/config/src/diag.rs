@@ -40,6 +40,7 @@ pub const IDS: &[&str] = &[
     "open-listener",
     "out-of-range",
     "plaintext-auth",
+    "shadowed-parent",
     "shadowed-route",
     "shared-admin",
     "shared-credential",

@@ -52,6 +52,7 @@ form!(DESTINATION, destination, false, "a network, an address or a host");
 form!(HOST, host, false, "a host such as `api.example.com` or `*.example.com`");
 form!(HASH_ON, hash_on, false, "`peer`, `header:x-user` or `cookie:session`");
 form!(URL, url, false, "a URL such as `https://api.example.com`");
+form!(PARENT_URL, parent, false, "a URL such as `http://corp-proxy:3128`");
 form!(TO, to, false, "a URL such as `https://api.example.com`, or `upstream:name`");
 form!(LABEL, label, false, "a name");
 form!(PATH, path, false, "a path that begins with `/`");
@@ -129,6 +130,7 @@ static RETRY_KIND: Kind = Kind::Table(&RETRY);
 static HEDGE_KIND: Kind = Kind::Table(&HEDGE);
 static BREAKER_KIND: Kind = Kind::Table(&BREAKER);
 static OUTLIER_KIND: Kind = Kind::Table(&OUTLIER);
+static PARENT_KIND: Kind = Kind::Table(&PARENT);
 static ACCESS_KIND: Kind = Kind::Table(&ACCESS);
 static CONDITION_KIND: Kind =
     Word(&["connect-failure", "reset", "refused-stream", "timeout", "5xx", "gateway-error", "retriable-4xx"]);
@@ -165,6 +167,12 @@ pub(crate) static ROOT: Table = table(
             Kind::Table(&CA),
             Means("the files of `attache ca init`"),
             "The authority that signs for hosts with `intercept`; clients must trust it.",
+        ),
+        field(
+            "parent",
+            OneOrMany(&PARENT_KIND),
+            Is("[]"),
+            "Proxies that requests leave through; the first that a destination may take is its own.",
         ),
         field("drain", Duration(0), Is("30s"), "Time for requests in flight to end when the process is told to stop."),
         field("log", Kind::Table(&LOG), Is("{}"), "Messages and the access log."),
@@ -1087,6 +1095,42 @@ pub(crate) static DESTINATIONS: Table = table(
         field("connect_ports", OneOrMany(&PORTS_KIND), Is("[443, 80]"), "Ports that CONNECT may reach."),
     ]],
 );
+
+pub(crate) static PARENT: Table = table(
+    "parent",
+    "A proxy that requests leave through.",
+    Some("url"),
+    &[&[
+        field("url", Kind::Form(&PARENT_URL), Required, "Where it is: `http://` or `https://`, host and port."),
+        field(
+            "auth",
+            Kind::Table(&PARENT_AUTH),
+            Means("none"),
+            "The credential that the parent gets, and nobody else.",
+        ),
+        field(
+            "for",
+            OneOrMany(&DESTINATION_KIND),
+            Means("all but this machine"),
+            "Only these: hosts, and networks for addresses in URLs; names are not resolved here.",
+        ),
+        field("not_for", OneOrMany(&DESTINATION_KIND), Is("[]"), "None of these."),
+        field("tls", Kind::Table(&TLS), Is("{}"), "TLS towards a parent with `https://`."),
+    ]],
+);
+
+pub(crate) static PARENT_AUTH: Table = Table {
+    secret: true,
+    ..table(
+        "parent_auth",
+        "The credential that a parent proxy gets.",
+        None,
+        &[&[
+            field("basic", Kind::Table(&BASIC), Means("none"), "`Proxy-Authorization: Basic ...`."),
+            field("bearer", Kind::Table(&SECRET), Means("none"), "`Proxy-Authorization: Bearer ...`."),
+        ]],
+    )
+};
 
 pub(crate) static LOG: Table = table(
     "log",

@@ -5,6 +5,7 @@
 mod auth;
 mod detour;
 mod identity;
+mod parent;
 mod policy;
 mod upstream;
 mod who;
@@ -19,6 +20,7 @@ use ipnet::IpNet;
 pub use self::auth::*;
 pub use self::detour::*;
 pub use self::identity::*;
+pub use self::parent::*;
 pub use self::policy::*;
 pub use self::upstream::*;
 pub use self::who::*;
@@ -46,6 +48,8 @@ pub struct Model {
     pub destinations: Destinations,
     /// Of `intercept`; `None`: where `attache ca init` puts it.
     pub ca: Option<Certificate>,
+    /// The first that a destination may take is its own; none: it is dialed directly.
+    pub parents: Vec<Parent>,
     pub drain: Duration,
     pub log: Log,
 }

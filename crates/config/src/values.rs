@@ -20,7 +20,7 @@ pub(crate) use http::{
 pub(crate) use identity::{claim, keys_url, sha256};
 pub(crate) use limit::{hedge_after, per, rate};
 pub(crate) use net::{
-    To, address, destination, endpoint, host, name, net, origin, resolve, rewritten_host, socket, to, url,
+    To, address, destination, endpoint, host, name, net, origin, parent, resolve, rewritten_host, socket, to, url,
 };
 
 pub(crate) use who::{caller, cgroup, container, dns, group, mode, shown, spiffe, unit, user_of};

@@ -195,6 +195,7 @@ fn cases() -> Vec<(&'static str, Vec<Diagnostic>)> {
             route("auth: { sigv4: { region: r, service: s3, credentials: { env: A }, session_token: { env: B } } }"),
         ),
         ("unbounded auth", found("default: { auth: { bearer: { env: T } } }\n")),
+        ("shadowed parent", found("parent: [\"http://a.test:1\", \"http://b.test:1\"]\n")),
         ("shadowed route", found("routes:\n  - match: \"*.a.com\"\n  - match: x.a.com\n")),
         ("no effect", route("browser_origins: https://b.com")),
         ("attempt exceeds total", route("timeout: { attempt: 20s, total: 10s }")),
@@ -387,7 +388,7 @@ fn keys_of_later_versions_are_unknown() {
     for key in ["health", "cache"] {
         assert_eq!(ids(&found(&format!("{ROUTE}{key}: 1\n"))), ["unknown-key"], "{key}");
     }
-    for key in ["parent", "tracing"] {
+    for key in ["tracing", "plugins"] {
         assert_eq!(ids(&found(&format!("{key}: 1\n"))), ["unknown-key"], "{key}");
     }
 }

@@ -17,8 +17,9 @@ use middleware::fallback::Store;
 use middleware::pacing::Paces;
 use middleware::rate_limit::Meters;
 use policy::outlier;
-use upstream::connect::{Destination, Tls};
+use upstream::connect::{Destination, Parents, Tls};
 use upstream::endpoint::{Key, Protocol};
+use upstream::upstream::Hosts;
 
 use self::credential::credential;
 pub use self::credential::{keys, secrets, signers, users};
@@ -30,6 +31,8 @@ use crate::route::{Field, Table};
 use crate::snapshot::{Aside, End, Group, Plan, Snapshot, Target};
 use crate::state::State;
 use crate::wrong::Wrong;
+
+mod parents;
 
 /// The name of the route of hosts that no route names.
 pub const DEFAULT: &str = "_default";
@@ -68,38 +71,47 @@ pub fn snapshot(model: Model, generation: u64, ground: &Ground<'_>) -> Result<Sn
     let faulty = faulty(&model.default.policy).map_err(|error| wrong.push(format!("default: {error}").into()));
     let allow = permit::rules(&model.default.policy.allow);
     let allow = allow.map_err(|error| wrong.push(format!("default: {error}").into()));
-    match (table, default, via, faulty, gate, allow) {
-        (Ok(table), Ok(tls), Ok(via), Ok(faulty), Ok(gate), Ok(allow)) if wrong.is_empty() => Ok(Snapshot {
-            generation,
-            groups: groups(&model, &routes),
-            table,
-            routes,
-            default: Plan {
-                name: DEFAULT.into(),
-                policy: model.default.policy.clone(),
-                end: End::Hosts { tls },
-                allow,
-                any_host: true,
-                credential: None,
-                gate,
-                places: places(DEFAULT, &model.default.policy, true, ground.state),
-                paces: paces(DEFAULT, &model.default.policy, ground.state),
-                meters: meters(DEFAULT, &model.default.policy, ground.state),
-                hedges: None,
-                prefix: None,
-                mirrors: None,
-                faulty,
-                stale: None,
-                asides: Vec::new(),
-            },
-            fronts,
-            authority,
-            own: ground.own.to_vec(),
-            own_authority: own_authority(ground.own),
-            pseudonym: Arc::clone(ground.pseudonym),
-            via: Arc::new(via),
-            model,
-        }),
+    let parents = parents::all(&model, ground.state).map_err(|error| wrong.push(error.into()));
+    if let Ok(parents) = &parents {
+        routes.iter_mut().for_each(|plan| parents::lead(plan, parents));
+    }
+    if let (Ok(parents), true) = (&parents, wrong.is_empty()) {
+        ground.state.set_parents(parents.clone());
+    }
+    match (table, default, via, faulty, gate, allow, parents) {
+        (Ok(table), Ok(tls), Ok(via), Ok(faulty), Ok(gate), Ok(allow), Ok(parents)) if wrong.is_empty() => {
+            Ok(Snapshot {
+                generation,
+                groups: groups(&model, &routes),
+                table,
+                routes,
+                default: Plan {
+                    name: DEFAULT.into(),
+                    policy: model.default.policy.clone(),
+                    end: End::Hosts(Hosts { tls, parents }),
+                    allow,
+                    any_host: true,
+                    credential: None,
+                    gate,
+                    places: places(DEFAULT, &model.default.policy, true, ground.state),
+                    paces: paces(DEFAULT, &model.default.policy, ground.state),
+                    meters: meters(DEFAULT, &model.default.policy, ground.state),
+                    hedges: None,
+                    prefix: None,
+                    mirrors: None,
+                    faulty,
+                    stale: None,
+                    asides: Vec::new(),
+                },
+                fronts,
+                authority,
+                own: ground.own.to_vec(),
+                own_authority: own_authority(ground.own),
+                pseudonym: Arc::clone(ground.pseudonym),
+                via: Arc::new(via),
+                model,
+            })
+        }
         _ => Err(wrong),
     }
 }
@@ -204,7 +216,7 @@ fn end(model: &Model, route: &model::Route, state: &State) -> Result<End, String
         Action::Respond { status, headers, body } => {
             End::Respond { status: *status, headers: headers.clone(), body: body.clone() }
         }
-        Action::Same => End::Hosts { tls: tls(&route.policy, state)? },
+        Action::Same => End::Hosts(Hosts { tls: tls(&route.policy, state)?, parents: Parents::default() }),
         Action::Targets(urls) => {
             let mut targets = Vec::new();
             for target in urls {
@@ -297,8 +309,7 @@ fn tls(policy: &Policy, state: &State) -> Result<Tls, String> {
 }
 
 fn endpoint(url: &Url, upstream: &Arc<str>, tls: &model::Tls, state: &State) -> Result<Key, String> {
-    let bracketed = if url.host.contains(':') { format!("[{}]", url.host) } else { url.host.clone() };
-    let host = Host::parse(&bracketed).map_err(|error| format!("`{}`: {error}", url.host))?;
+    let host = Host::parse(&bracketed(url)).map_err(|error| format!("`{}`: {error}", url.host))?;
     let tls = match url.scheme {
         Scheme::Https => Some(state.tls(tls).map_err(|error| format!("tls: {error}"))?),
         Scheme::Http | Scheme::H2c => None,
@@ -306,6 +317,14 @@ fn endpoint(url: &Url, upstream: &Arc<str>, tls: &model::Tls, state: &State) -> 
     let protocol = if url.scheme == Scheme::H2c { Protocol::H2c } else { Protocol::Http1 };
     let destination = Destination::new(host, url.port, tls).map_err(|error| error.to_string())?;
     Ok(Key { upstream: Arc::clone(upstream), destination, protocol })
+}
+
+/// The proxies that a model's requests leave through.
+///
+/// # Errors
+/// What cannot be used.
+pub fn parents(model: &Model, state: &State) -> Result<Parents, String> {
+    parents::all(model, state)
 }
 
 const fn default_port(scheme: Scheme) -> u16 {
@@ -324,13 +343,17 @@ fn scheme(scheme: Scheme) -> uri::Scheme {
 
 /// As it appears in `Host`: without the scheme's own port.
 fn authority(url: &Url) -> Result<uri::Authority, String> {
-    let host = if url.host.contains(':') { format!("[{}]", url.host) } else { url.host.clone() };
+    let host = bracketed(url);
     let text = if url.port == default_port(url.scheme) { host } else { format!("{host}:{}", url.port) };
     uri::Authority::from_maybe_shared(Bytes::from(text)).map_err(|error| format!("`{}`: {error}", url.host))
 }
 
 fn shown(url: &Url) -> String {
-    if url.host.contains(':') { format!("[{}]:{}", url.host, url.port) } else { format!("{}:{}", url.host, url.port) }
+    format!("{}:{}", bracketed(url), url.port)
+}
+
+fn bracketed(url: &Url) -> String {
+    if url.host.contains(':') { format!("[{}]", url.host) } else { url.host.clone() }
 }
 
 fn own_authority(own: &[SocketAddr]) -> Authority {

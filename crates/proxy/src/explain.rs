@@ -3,6 +3,7 @@
 mod callers;
 mod credential;
 mod detours;
+mod egress;
 
 use std::fmt;
 use std::time::Duration;
@@ -116,6 +117,11 @@ pub fn answer(model: &Model, question: &Question<'_>) -> Result<Explanation, Str
             return Ok(refused(request, door, "no route names this host and the default is deny: 403"));
         }
     };
+    let port = head.authority.port_or(if head.tls { 443 } else { 80 });
+    let leaves = matches!(plan.end, End::Hosts(_));
+    if let Some(why) = egress::refusal(site, head.authority.host(), port).filter(|_| leaves) {
+        return Ok(refused(request, door, &format!("{why}: 403")));
+    }
     let mut explanation = of_plan(plan, request, door);
     explanation.notes.extend(opening.map(|opening| {
         format!(
@@ -124,6 +130,10 @@ pub fn answer(model: &Model, question: &Question<'_>) -> Result<Explanation, Str
             target.host()
         )
     }));
+    if leaves {
+        explanation.targets =
+            vec![format!("the same host and scheme{}", egress::way_to(plan, head.authority.host(), port))];
+    }
     match origin.as_ref().and_then(|_| action(site, plan)) {
         Some(model::Action::Upstream(name)) => {
             let upstream = site.snapshot().model.upstreams.iter().find(|upstream| upstream.name == *name);
@@ -156,10 +166,14 @@ fn tunnel(site: &Site, mut head: Head, request: String, asked: bool) -> Explanat
     if !site.passes() && !site.table().leads_to(&target) {
         return refused(request, door, "no route leads to this host and port, and the default is deny: 403");
     }
+    if let Some(why) = egress::refusal(site, head.authority.host(), port) {
+        return refused(request, door, &format!("{why}: 403"));
+    }
     let named = site.table().names_host(head.authority.host());
+    let way = egress::way_to(&site.snapshot().default, head.authority.host(), port);
     let mut explanation = of_plan(&site.snapshot().default, request, door);
     explanation.layers.clone_from(&site.default_stack().layers);
-    explanation.targets = vec![format!("{}:{port}, as it is", head.authority.host())];
+    explanation.targets = vec![format!("{}:{port}, as it is{way}", head.authority.host())];
     explanation.notes.push("a tunnel: what is inside is not seen, so only the dial is retried".into());
     let gate = site.snapshot().tunnel_gate(&target);
     explanation.authenticate = gate.map(|gate| asks(&gate, door)).unwrap_or_default();
@@ -224,14 +238,15 @@ fn refused(request: String, door: &'static str, why: &str) -> Explanation {
 fn of_plan(plan: &Plan, request: String, door: &'static str) -> Explanation {
     let policy = &plan.policy;
     let targets = match &plan.end {
-        End::Hosts { .. } => vec!["the same host and scheme".to_owned()],
+        End::Hosts(_) => vec!["the same host and scheme".to_owned()],
         End::Targets { targets, .. } => targets
             .iter()
             .flat_map(|target| {
                 target.endpoints.iter().map(move |key| {
                     let share = target.weight.map(|weight| format!(" (weight {weight})")).unwrap_or_default();
+                    let way = egress::way(key.destination.parent.as_ref());
                     format!(
-                        "{}://{}:{}{}{share}",
+                        "{}://{}:{}{}{share}{way}",
                         target.scheme, key.destination.host, key.destination.port, target.base
                     )
                 })
@@ -350,7 +365,7 @@ fn limit(plan: &Plan) -> String {
     let limit = &plan.policy.limit;
     let of_whom = match plan.end {
         End::Redirect { .. } | End::Respond { .. } => return "none".into(),
-        End::Hosts { .. } => " to each host",
+        End::Hosts(_) => " to each host",
         End::Targets { .. } => "",
     };
     let mut text = match limit.concurrency {

@@ -133,14 +133,15 @@ pub fn check(model: &Model) -> Result<(), Vec<Wrong>> {
     house.build(model, 1, &[], &"attache".into()).map(drop)
 }
 
-fn overrides(model: &Model) -> Overrides {
+pub(crate) fn overrides(model: &Model) -> Overrides {
     let read =
         |(host, to): (&String, &config::model::Resolve)| (host.as_str().into(), Override { ip: to.ip, port: to.port });
     model.resolve.iter().map(read).collect()
 }
 
-fn rules(model: &Model) -> guard::Params {
-    let rule = |rule: &Rule| match rule {
+/// An entry of a list of destinations, as the guard reads it.
+pub(crate) fn rule(from: &Rule) -> guard::Rule {
+    match from {
         Rule::Net(net) => guard::Rule { pattern: guard::Pattern::Net(*net), port: None },
         Rule::Host(HostMatch::Any) => guard::Rule { pattern: guard::Pattern::Any, port: None },
         Rule::Host(HostMatch::Exact { host, port }) => {
@@ -149,7 +150,10 @@ fn rules(model: &Model) -> guard::Params {
         Rule::Host(HostMatch::Suffix { suffix, port }) => {
             guard::Rule { pattern: guard::Pattern::Suffix(suffix.as_str().into()), port: *port }
         }
-    };
+    }
+}
+
+pub(crate) fn rules(model: &Model) -> guard::Params {
     let destinations = &model.destinations;
     guard::Params {
         deny: destinations.deny.iter().map(rule).collect(),

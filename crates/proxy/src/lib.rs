@@ -17,6 +17,7 @@ pub mod offline;
 mod params;
 mod permit;
 mod places;
+pub mod reach;
 pub mod reload;
 mod renewal;
 pub mod route;

@@ -111,8 +111,8 @@ pub fn retry(plan: &Plan, worker: &Arc<Worker>) -> Option<(retry::Params, retry:
     }
     let (budgets, elsewhere) = match &plan.end {
         End::Targets { budget, targets } => (retry::Budgets::One(Arc::clone(budget)), targets.len() > 1),
-        End::Hosts { tls } => {
-            (retry::Budgets::Of(Arc::new(host_budgets(tls.clone(), Arc::clone(worker.upstream())))), false)
+        End::Hosts(hosts) => {
+            (retry::Budgets::Of(Arc::new(host_budgets(hosts.clone(), Arc::clone(worker.upstream())))), false)
         }
         End::Redirect { .. } | End::Respond { .. } => return None,
     };

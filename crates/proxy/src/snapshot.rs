@@ -18,10 +18,10 @@ use policy::budget::Budget;
 use policy::hedge::Hedges;
 use policy::inflight::Inflight;
 use policy::{breaker, outlier};
-use upstream::connect::Tls;
 use upstream::endpoint::Key;
 use upstream::health::Check;
 use upstream::set::Rules;
+use upstream::upstream::Hosts;
 
 use crate::intercept::Authority;
 use crate::listener::tls::Front;
@@ -128,8 +128,8 @@ pub struct Aside {
 
 /// The end of a route's path.
 pub enum End {
-    /// The request's own target; https ones with this TLS identity.
-    Hosts { tls: Tls },
+    /// The request's own target.
+    Hosts(Hosts),
     /// Fixed targets, and the retries their upstream affords.
     Targets { targets: Vec<Target>, budget: Arc<Budget> },
     /// A redirect.

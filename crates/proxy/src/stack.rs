@@ -78,9 +78,9 @@ pub fn build(plan: &Plan, snapshot: &Snapshot, worker: &Arc<Worker>) -> Stack {
         End::Respond { status, headers, body } => {
             route.end("respond", respond::service(params::respond(*status, headers, body)))
         }
-        End::Hosts { tls } => {
+        End::Hosts(hosts) => {
             let upstream =
-                Arc::new(Upstream::of_hosts(tls.clone(), params::upstream(policy), Arc::clone(worker.upstream())));
+                Arc::new(Upstream::of_hosts(hosts.clone(), params::upstream(policy), Arc::clone(worker.upstream())));
             let mut layers = Layers::default();
             let pacing = paced(&mut layers, plan, None, &random);
             let service = pacing(aimed(&mut layers, plan, snapshot, ArcService::shared(Arc::clone(&upstream))));
@@ -333,7 +333,7 @@ mod tests {
             let model = config::parse(&text, "test", config::Format::Yaml).expect("a model").model;
             let offline = Offline::over(&model, Arc::new(TokioNet)).expect("built");
             let host = Host::parse("127.0.0.1").expect("a host");
-            let destination = Destination { host, port: 1, tls: None };
+            let destination = Destination { host, port: 1, tls: None, parent: None };
             let key = Key { upstream: "127.0.0.1:1".into(), destination, protocol: Protocol::Http1 };
             let state = offline.worker().upstream().named(&key).state;
             for _ in 1..CEILING {

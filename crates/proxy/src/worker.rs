@@ -273,7 +273,7 @@ impl<F: Future<Output = ()>> Future for Kept<F> {
 
 /// A name may lead elsewhere, or an address be refused, so that an open connection may lead where a new one would not.
 fn leads_elsewhere(old: &Model, new: &Model) -> bool {
-    old.destinations != new.destinations || old.resolve != new.resolve
+    old.destinations != new.destinations || old.resolve != new.resolve || old.parents != new.parents
 }
 
 /// One open client connection or tunnel; a connection is counted from when the control thread hands it over.

@@ -9,7 +9,7 @@ mod flight;
 mod limit;
 mod redial;
 mod riding;
-mod wire;
+pub(crate) mod wire;
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -29,7 +29,6 @@ use policy::breaker::Admission;
 pub(crate) use self::flight::Flight;
 use self::flight::Landing;
 use self::limit::Limit;
-use crate::connect::Flavour;
 use crate::endpoint::Endpoint;
 use crate::pool::{Lease, Received, Sender, Want};
 use crate::upstream::Params;
@@ -94,7 +93,7 @@ pub(crate) fn perform(mut flight: Flight, mut request: Request<Body>) -> Respons
         let landing = Landing::new(flight, None, None);
         return ResponseFuture::new(bounded(landing, async |landing: &mut Landing| tunnel(&landing.flight).await));
     }
-    let want = want(&flight);
+    let want = want(&flight, &request);
     let uploaded = flight::watch_upload(request.body_mut());
     match flight.pool().idle_one(want, flight.started()) {
         Some(mut lease) => {
@@ -157,19 +156,27 @@ enum Unsent {
     Failed(Error),
 }
 
-fn want(flight: &Flight) -> Want {
+fn want(flight: &Flight, request: &Request<Body>) -> Want {
     let head = &flight.exchange().head;
+    let absolute = flight.pool().forwards()
+        && !head.upgrade
+        && !(head.grpc && head.version == Version::HTTP_2)
+        && wire::names(request, flight.pool().destination());
     Want {
         h2: head.version == Version::HTTP_2,
         grpc: head.grpc,
         upgrade: head.upgrade,
+        absolute,
         within: flight.connect_timeout(),
     }
 }
 
 /// Gives the request the form of the connection it goes onto now.
 fn prepare(flight: &mut Flight, lease: &Lease, request: &mut Request<Body>) {
-    wire::dress(request, lease.is_h2(), flight.pool().destination().tls.is_some());
+    match &flight.pool().destination().parent {
+        Some(parent) if lease.is_absolute() => wire::dress_whole(request, parent),
+        _ => wire::dress(request, lease.is_h2(), flight.pool().destination().tls.is_some()),
+    }
     flight.sending(lease.reused);
     lease.listen(flight.exchange());
     if flight.exchange().head.version == Version::HTTP_2 {
@@ -190,6 +197,12 @@ fn received(answer: Received, landing: &mut Landing) -> Result<Answer, Unsent> {
             Err(Unsent::Failed(
                 error.with_detail("the connection's idle time was over: 408 before the request was there"),
             ))
+        }
+        Ok(response) if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED && lease.is_absolute() => {
+            *leased = None;
+            let parent = flight.pool().destination().parent.clone();
+            let refused = parent.map(|parent| parent.refused(format_args!("answered {}", response.status())));
+            Err(Unsent::Failed(refused.unwrap_or_else(|| ErrorKind::ParentProxy.into())))
         }
         Ok(response) => {
             let now = clock::now();
@@ -279,7 +292,7 @@ async fn dial(
 
 /// CONNECT: a connection of its own, handed up whole.
 async fn tunnel(flight: &Flight) -> Result<Answer, Error> {
-    let io = flight.pool().connect(Flavour::H1, flight.connect_timeout()).await?.io;
+    let io = flight.pool().tunnel(false, flight.connect_timeout()).await?;
     let mut response = Response::new(Body::empty());
     response.extensions_mut().insert(Tunnel::new(io, Arc::clone(flight.pool()) as _));
     Ok((response, clock::now()))

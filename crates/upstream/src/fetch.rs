@@ -39,11 +39,15 @@ pub async fn fetch(params: &Params, request: Request<Bytes>, connector: &Connect
 }
 
 async fn exchanged(params: &Params, request: Request<Bytes>, connector: &Connector) -> Result<Response<Bytes>, String> {
-    let connected = connector.connect(&params.destination, Flavour::Auto, true, params.within).await;
-    let connected = connected.map_err(|error| error.to_string())?;
-    let h2 = matches!(connected.alpn, Some(Alpn::H2));
+    let Params { destination, within, .. } = params;
+    let (io, h2) = if destination.parent.is_some() && destination.tls.is_none() {
+        (connector.tunnel(destination, true, true, *within).await.map_err(shown)?, false)
+    } else {
+        let connected = connector.connect(destination, Flavour::Auto, true, *within).await.map_err(shown)?;
+        (connected.io, matches!(connected.alpn, Some(Alpn::H2)))
+    };
     let request = fitted(request, h2)?;
-    let (head, mut body) = send(connected.io, h2, request).await?.into_parts();
+    let (head, mut body) = send(io, h2, request).await?.into_parts();
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
         if let Ok(data) = frame.map_err(shown)?.into_data() {

@@ -62,6 +62,8 @@ pub struct Want {
     pub grpc: bool,
     /// An upgrade: HTTP/1.1 or nothing.
     pub upgrade: bool,
+    /// It names its whole target: to a parent.
+    pub absolute: bool,
     /// For the connection, if a new one is needed.
     pub within: Duration,
 }
@@ -106,6 +108,11 @@ impl Pool {
         &self.destination
     }
 
+    /// Requests name their whole target to a parent, as long as that can be said so.
+    pub(crate) fn forwards(&self) -> bool {
+        self.destination.parent.is_some() && self.destination.tls.is_none() && self.protocol != Protocol::H2c
+    }
+
     /// What the worker shares.
     pub fn context(&self) -> &Arc<Context> {
         &self.context
@@ -135,7 +142,7 @@ impl Pool {
     /// A connection that is there.
     pub fn idle_one(self: &Arc<Self>, want: Want, now: Tick) -> Option<Lease> {
         match self.flavour(want) {
-            Flavour::H1 => Some(Lease::h1(Arc::clone(self), self.h1.take(&self.limits, now)?, true)),
+            Flavour::H1 => Some(Lease::h1(Arc::clone(self), self.h1.take(&self.limits, now, want.absolute)?, true)),
             Flavour::H2 | Flavour::Auto => Some(Lease::h2(Arc::clone(self), self.h2.take(&self.limits, now)?, true)),
         }
     }
@@ -161,7 +168,8 @@ impl Pool {
         }
         match self.protocol {
             Protocol::H2c => Flavour::H2,
-            Protocol::Client if want.h2 => Flavour::H2,
+            // A parent is asked in HTTP/1.1, and the others are not.
+            Protocol::Client if want.h2 && !self.forwards() => Flavour::H2,
             _ if want.grpc && want.h2 => Flavour::H2,
             _ => Flavour::H1,
         }
@@ -185,7 +193,7 @@ impl Pool {
         }
         if matches!(flavour, Flavour::Auto) && self.known.load(Relaxed) == HTTP1 {
             drop(turn);
-            return match self.h1.take(&self.limits, now) {
+            return match self.h1.take(&self.limits, now, want.absolute) {
                 Some(idle) => Ok(Lease::h1(Arc::clone(self), idle, true)),
                 None => self.dial(Flavour::H1, want, now).await,
             };
@@ -203,8 +211,19 @@ impl Pool {
         self.context.connector.connect(&self.destination, flavour, self.local, within).await
     }
 
+    /// A stream to the destination itself. `spoken_to`: see [`Connector::tunnel`].
+    ///
+    /// [`Connector::tunnel`]: crate::connect::Connector::tunnel
+    pub(crate) async fn tunnel(&self, spoken_to: bool, within: Duration) -> Result<Io, Error> {
+        self.context.connector.tunnel(&self.destination, self.local, spoken_to, within).await
+    }
+
     async fn dial(self: &Arc<Self>, flavour: Flavour, want: Want, now: Tick) -> Result<Lease, Error> {
         let place = Place::take(&self.state, self.limits.max_connections)?;
+        if self.forwards() && !want.absolute && flavour == Flavour::H1 {
+            let io = self.tunnel(true, want.within).await?;
+            return h1::handshake(self, io, false, place, now).await;
+        }
         let connected = self.connect(flavour, want.within).await?;
         let alpn = match (connected.alpn, flavour) {
             (Some(alpn), _) => alpn,
@@ -215,7 +234,7 @@ impl Pool {
             self.known.store(if matches!(alpn, Alpn::H2) { HTTP2 } else { HTTP1 }, Relaxed);
         }
         match alpn {
-            Alpn::H1 => h1::handshake(self, connected.io, place, now).await,
+            Alpn::H1 => h1::handshake(self, connected.io, connected.absolute, place, now).await,
             Alpn::H2 => h2::handshake(self, connected.io, place, now).await,
         }
     }
@@ -227,7 +246,7 @@ impl Home for Pool {
             let Ok(place) = Place::take(&self.state, self.limits.max_connections) else { return };
             let now = clock::now();
             // hyper shows one as ready only after its task ran.
-            if let Ok(mut lease) = h1::handshake(&self, io, place, now).await
+            if let Ok(mut lease) = h1::handshake(&self, io, false, place, now).await
                 && lease.ready().await
             {
                 lease.give_back(now);

@@ -96,7 +96,7 @@ mod tests {
 
     fn key(upstream: &str, index: usize) -> Key {
         let host = Host::parse(&format!("h{index}.test")).expect("host");
-        let destination = Destination { host, port: 80, tls: None };
+        let destination = Destination { host, port: 80, tls: None, parent: None };
         Key { upstream: upstream.into(), destination, protocol: Protocol::Client }
     }
 

@@ -11,7 +11,7 @@ use policy::{Tick, breaker};
 use smallvec::SmallVec;
 
 use crate::attempt::{self, Flight, Refused};
-use crate::connect::{Destination, Tls};
+use crate::connect::{Destination, Parents, Tls};
 use crate::endpoint::{Endpoint, Key, Protocol};
 use crate::set::{Asked, Pick, Set};
 use crate::worker::Worker;
@@ -46,8 +46,17 @@ pub struct Upstream {
 
 enum Source {
     Set(Set),
-    /// The request's own target; `https` ones with this TLS identity.
-    Hosts(Tls),
+    /// The request's own target.
+    Hosts(Hosts),
+}
+
+/// How the targets of requests are reached where they are not fixed.
+#[derive(Clone)]
+pub struct Hosts {
+    /// For `https`.
+    pub tls: Tls,
+    /// Which of them go through another proxy.
+    pub parents: Parents,
 }
 
 impl Upstream {
@@ -57,8 +66,8 @@ impl Upstream {
     }
 
     /// Sends to wherever the request says.
-    pub fn of_hosts(tls: Tls, params: Arc<Params>, worker: Arc<Worker>) -> Self {
-        Self { source: Source::Hosts(tls), params, worker }
+    pub fn of_hosts(hosts: Hosts, params: Arc<Params>, worker: Arc<Worker>) -> Self {
+        Self { source: Source::Hosts(hosts), params, worker }
     }
 
     fn handle(&self, request: Request<Body>) -> ResponseFuture {
@@ -88,8 +97,8 @@ impl Upstream {
         let mut full = false;
         while refused.len() < MAX_PICKS {
             let (pick, endpoint) = match &self.source {
-                Source::Hosts(tls) if refused.is_empty() => {
-                    (Pick { index: 0, panic: false }, self.host(tls, exchange)?)
+                Source::Hosts(hosts) if refused.is_empty() => {
+                    (Pick { index: 0, panic: false }, self.host(hosts, exchange)?)
                 }
                 Source::Hosts(_) => break,
                 Source::Set(set) => {
@@ -134,14 +143,14 @@ impl Upstream {
         })
     }
 
-    fn host(&self, tls: &Tls, exchange: &Exchange) -> Result<Endpoint, Error> {
-        Ok(self.worker.host(host_key(&exchange.head, Some(tls))?, exchange.head.client.local))
+    fn host(&self, hosts: &Hosts, exchange: &Exchange) -> Result<Endpoint, Error> {
+        Ok(self.worker.host(host_key(&exchange.head, hosts)?, exchange.head.client.local))
     }
 }
 
 /// Finds the retry budget of each request's own host.
-pub fn host_budgets(tls: Tls, worker: Arc<Worker>) -> impl Fn(&Exchange) -> Arc<Budget> + Send + Sync {
-    move |exchange| match host_key(&exchange.head, Some(&tls)) {
+pub fn host_budgets(hosts: Hosts, worker: Arc<Worker>) -> impl Fn(&Exchange) -> Arc<Budget> + Send + Sync {
+    move |exchange| match host_key(&exchange.head, &hosts) {
         Ok(key) => Arc::clone(&worker.host(key, exchange.head.client.local).state.budget),
         // The request will be refused for the same reason.
         Err(_) => Arc::new(Budget::new()),
@@ -149,10 +158,10 @@ pub fn host_budgets(tls: Tls, worker: Arc<Worker>) -> impl Fn(&Exchange) -> Arc<
 }
 
 /// What identifies the endpoint of a request whose host no route names.
-fn host_key(head: &Head, tls: Option<&Tls>) -> Result<Key, Error> {
+fn host_key(head: &Head, hosts: &Hosts) -> Result<Key, Error> {
     let port = head.authority.port_or(if head.tls { 443 } else { 80 });
-    let tls = tls.filter(|_| head.tls).cloned();
-    let destination = Destination::new(head.authority.host().clone(), port, tls)?;
+    let tls = head.tls.then(|| hosts.tls.clone());
+    let destination = Destination::new(head.authority.host().clone(), port, tls)?.through(&hosts.parents);
     Ok(Key { upstream: Arc::default(), destination, protocol: Protocol::Client })
 }
 

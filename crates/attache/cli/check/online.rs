@@ -1,5 +1,6 @@
 //! What only the machine and the network can tell of a configuration: each upstream is resolved, connected to and, with
-//! TLS, verified; each secret is read, and each token fetched. Nothing else is sent beyond the handshake.
+//! TLS, verified; each secret is read, each token fetched, each parent proxy dialed and asked for a tunnel where one is needed.
+//! Nothing else is sent beyond the handshake.
 //!
 //! Names go through `resolve:` and then the system's resolver, not the proxy's own: this is about whether they exist.
 
@@ -12,8 +13,10 @@ use config::model::{Action, AsideTo, Model, Scheme, Tls, TlsVersion, Url};
 use exchange::{Host, Io};
 use proxy::connect::tls::{Params, Pem, Version};
 use proxy::connect::{Alpn, Flavour, Tls as Client};
+use proxy::reach::{Reach, Through};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
+use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -51,8 +54,16 @@ impl Finding {
 /// Tries every upstream and every secret, one after the other and each once.
 pub(super) async fn probe(model: &Model) -> Vec<Finding> {
     let mut findings = Vec::new();
+    let reach = match Reach::new(model, Handle::current()) {
+        Ok(reach) => reach,
+        Err(why) => return vec![Finding::bad("parent", why)],
+    };
+    for (parent, result) in reach.parents(PATIENCE).await {
+        let result = result.map(|address| format!("connected to {address}")).map_err(Problem::from);
+        findings.push(Finding::of(format!("parent {parent}"), result));
+    }
     for (url, tls) in upstreams(model) {
-        let result = match timeout(PATIENCE, connect(model, url, &tls)).await {
+        let result = match timeout(PATIENCE, connect(model, &reach, url, &tls)).await {
             Ok(result) => result,
             Err(_) => Err(format!("nothing within {} s", PATIENCE.as_secs()).into()),
         };
@@ -108,27 +119,40 @@ fn shown(url: &Url) -> String {
     format!("{scheme}://{host}:{}", url.port)
 }
 
-async fn connect(model: &Model, url: &Url, tls: &Tls) -> Result<String, Problem> {
+async fn connect(model: &Model, reach: &Reach, url: &Url, tls: &Tls) -> Result<String, Problem> {
+    let is_tls = url.scheme == Scheme::Https;
+    let bracketed = if url.host.contains(':') { format!("[{}]", url.host) } else { url.host.clone() };
+    let host = Host::parse(&bracketed).map_err(|e| format!("{}: {e}", url.host))?;
+    if let Some(through) = reach.through(host.clone(), url.port, url.scheme != Scheme::Http, PATIENCE).await {
+        return match through? {
+            (parent, Through::Parent) => Ok(format!("left to the parent proxy {parent}")),
+            (parent, Through::Tunnel(_)) if !is_tls => Ok(format!("a tunnel through {parent}")),
+            (parent, Through::Tunnel(io)) => {
+                Ok(format!("{}, through {parent}", handshaken(&host, tls, io, &url.host).await?))
+            }
+        };
+    }
     let addresses = resolve(model, url).await?;
     let stream = TcpStream::connect(addresses.as_slice())
         .await
         .map_err(|e| format!("cannot connect to {}: {e}", list(&addresses)))?;
     let peer = stream.peer_addr()?;
-    if url.scheme != Scheme::Https {
+    if !is_tls {
         return Ok(format!("connected to {peer}"));
     }
+    Ok(format!("connected to {peer}, {}", handshaken(&host, tls, Io::from(stream), &peer.to_string()).await?))
+}
+
+async fn handshaken(host: &Host, tls: &Tls, io: Io, peer: &str) -> Result<String, Problem> {
     let client = Client::new(&params(tls))?;
-    let host = Host::parse(&url.host).map_err(|e| format!("{}: {e}", url.host))?;
-    let name = client.server_name(&host)?;
-    let (_, alpn) = client
-        .handshake(name, Flavour::Auto, Io::from(stream))
-        .await
-        .map_err(|e| format!("TLS with {peer} failed: {}", chain(&e)))?;
+    let name = client.server_name(host)?;
+    let agreed = client.handshake(name, Flavour::Auto, io).await;
+    let (_, alpn) = agreed.map_err(|e| format!("TLS with {peer} failed: {}", chain(&e)))?;
     let protocol = match alpn {
         Alpn::H1 => "HTTP/1.1",
         Alpn::H2 => "HTTP/2",
     };
-    Ok(format!("connected to {peer}, certificate verified, {protocol}"))
+    Ok(format!("certificate verified, {protocol}"))
 }
 
 /// The same settings that the proxy connects with.

@@ -174,6 +174,16 @@ pub(crate) fn endpoint(text: &str) -> Result<Endpoint, Flaw> {
     Ok(Endpoint { url, target })
 }
 
+/// A proxy to go through: `http` or `https`, a host and perhaps a port.
+pub(crate) fn parent(text: &str) -> Result<Url, Flaw> {
+    let help = "write `http://corp-proxy:3128`";
+    let url = url(text).map_err(|flaw| if flaw.secret { flaw } else { Flaw { help: help.to_owned(), ..flaw } })?;
+    if url.scheme == Scheme::H2c || !url.base.is_empty() {
+        return flaw(format!("`{text}` is no proxy's URL"), help);
+    }
+    Ok(url)
+}
+
 /// Where `to:` leads: a URL, or a named upstream.
 pub(crate) enum To {
     Url(Url),
@@ -247,6 +257,16 @@ mod tests {
         assert_eq!(shown("https://a.test").as_deref(), Ok("https://a.test/"));
         assert!(shown("https://a.test/x#y").is_err() && shown("h2c://a.test/").is_err() && shown("a.test/t").is_err());
         assert!(!flawed(endpoint("https://user:hunter2@x/t")).contains("hunter2"));
+    }
+
+    #[test]
+    fn a_parent_is_a_scheme_a_host_and_a_port() {
+        assert_eq!(parent("http://corp-proxy:3128/").map(|url| url.port), Ok(3128));
+        assert_eq!(parent("https://corp-proxy").map(|url| url.port), Ok(443));
+        for other in ["corp-proxy:3128", "socks5://corp-proxy:1080", "h2c://corp-proxy", "http://corp-proxy/p"] {
+            assert!(parent(other).is_err_and(|flaw| flaw.help.contains("3128")), "{other}");
+        }
+        assert!(parent("http://me:hunter2@corp-proxy:3128").is_err_and(|flaw| flaw.secret));
     }
 
     #[test]

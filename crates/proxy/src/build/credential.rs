@@ -5,12 +5,13 @@ use config::model::{self, Auth, Policy};
 use http::{HeaderName, header};
 use middleware::credentials::sigv4;
 
+use super::parents;
 use crate::snapshot::Credential;
 use crate::state::{SecretForm, SecretKey, Source, State};
 
 /// The keys of all secrets a model names that become a header.
 pub fn secrets(model: &Model) -> Vec<SecretKey> {
-    auths(model).filter_map(|auth| Some(secret_key(auth)?.1)).collect()
+    auths(model).filter_map(|auth| Some(secret_key(auth)?.1)).chain(parents::secrets(model)).collect()
 }
 
 /// The access keys a model names.
@@ -62,7 +63,7 @@ pub(super) fn credential(auth: Option<&Auth>, state: &State) -> Result<Option<Cr
 }
 
 /// The header that a credential goes in, and where it comes from; absent for what is no header's value.
-fn secret_key(auth: &Auth) -> Option<(HeaderName, SecretKey)> {
+pub(super) fn secret_key(auth: &Auth) -> Option<(HeaderName, SecretKey)> {
     let text = |secret: &model::Secret| Source::Text(secret.clone());
     let (header, source, form) = match auth {
         Auth::Bearer(secret) => (header::AUTHORIZATION, text(secret), SecretForm::Bearer),

@@ -270,7 +270,7 @@ fn prefix(head: &mut Head, site: &Site, named: &mut Option<usize>) -> Result<(),
     };
     // Such a route sends on to the request's own host; here that would be any local port the client writes, and the
     // route's credential with it.
-    if host.is_none() && matches!(site.snapshot().routes[index].end, End::Hosts { .. }) {
+    if host.is_none() && matches!(site.snapshot().routes[index].end, End::Hosts(_)) {
         return Err(Error::new(ErrorKind::NoRoute)
             .with_detail(format!("the route `{name}` has neither one host nor `to`: call it as a proxy")));
     }

@@ -103,3 +103,48 @@ fn how_one_of_several_targets_is_picked_is_told() {
     assert_told("http://billing.internal/", &["the better of two", "header"]);
     assert!(!explained("http://api.example.com/v1/?lang=en").contains("the better of two"), "weights decide");
 }
+
+/// The explanation under a configuration of its own.
+fn under(text: &str, url: &str) -> String {
+    let model = config::parse(text, "test", config::Format::Yaml).expect("a model").model;
+    explain(&model, "GET", url, &[]).expect("an explanation").to_string()
+}
+
+#[test]
+fn the_way_out_is_told() {
+    let text = "parent: [{ url: 'https://two.test:8443', for: '*.partner.test' }, { url: 'http://one.test:3128', not_for: '*.corp.test' }]\n\
+                resolve: { known.test: 10.0.0.1 }\n\
+                routes: [{ match: a.test, to: 'https://b.partner.test' }, { match: local.test, to: 'http://127.0.0.1:1' }]\n";
+
+    for (url, told) in [
+        ("http://a.test/", "https://b.partner.test:443, through https://two.test:8443\n"),
+        ("http://local.test/", "http://127.0.0.1:1\n"),
+        ("http://other.test/", "the same host and scheme, through http://one.test:3128\n"),
+        ("http://x.corp.test/", "the same host and scheme\n"),
+        ("http://known.test/", "the same host and scheme\n"),
+        ("https://other.test/", "other.test:443, as it is, through http://one.test:3128\n"),
+        ("https://x.partner.test/", "x.partner.test:443, as it is, through https://two.test:8443\n"),
+        ("https://localhost/", "localhost:443, as it is\n"),
+    ] {
+        let text = under(text, url);
+        assert!(text.contains(&format!("goes to     {told}")), "{url}\n{text}");
+    }
+}
+
+#[test]
+fn a_destination_that_is_refused_is_told_so() {
+    let text = "destinations: { deny: ['*.secret.test', 203.0.113.0/24], allow: [ok.secret.test] }\nresolve: { fixed.secret.test: 127.0.0.1 }\n";
+
+    for (url, told) in [
+        ("http://a.secret.test/", "a.secret.test is refused by destinations.deny: *.secret.test: 403"),
+        ("https://a.secret.test/", "a.secret.test is refused by destinations.deny: *.secret.test: 403"),
+        ("http://203.0.113.7/", "203.0.113.7: destinations.deny: 203.0.113.0/24: 403"),
+        ("https://169.254.169.254/", "169.254.169.254: link-local and metadata addresses: 403"),
+    ] {
+        let text = under(text, url);
+        assert!(text.contains("route       refused") && text.contains(told), "{url}\n{text}");
+    }
+    for url in ["http://ok.secret.test/", "https://fixed.secret.test/", "http://203.0.114.1/"] {
+        assert!(!under(text, url).contains("refused"), "{url}");
+    }
+}

@@ -8,6 +8,8 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Response, Uri, Version, header};
 use http_body::Body as _;
 
+use crate::connect::{Destination, Parent};
+
 /// Gives the request the form of the connection: origin-form and `Host`, or `:scheme`, `:authority` and no `Host`.
 ///
 /// The target layer left an absolute URI and a matching `Host`. Calling it again for another connection is fine.
@@ -37,6 +39,32 @@ fn dress_h1(request: &mut Request<Body>) {
     let path = parts.path_and_query.take().filter(|path| path.as_str() != "/");
     let path = path.unwrap_or_else(|| PathAndQuery::from_static("/"));
     *request.uri_mut() = Uri::from(path);
+}
+
+/// Whether the whole target that a parent is told leads to `dest`, and says all that the request says: not another
+/// `Host`, which a proxy replaces (RFC 9112 section 3.2.2), and not `*`, which would need an empty path.
+pub(super) fn names(request: &Request<Body>, dest: &Destination) -> bool {
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = host.or_else(|| request.uri().authority().map(Authority::as_str));
+    let asked = host.and_then(|host| exchange::Authority::parse(host).ok());
+    asked.is_some_and(|asked| *asked.host() == dest.host && asked.port_or(80) == dest.port)
+        && request.uri().path() != "*"
+}
+
+/// Gives the request the form of a connection to a parent: the whole target, and what it wants to see of us. Only for
+/// one that [`names`] its destination.
+pub(crate) fn dress_whole(request: &mut Request<Body>, parent: &Parent) {
+    let host = request.headers().get(header::HOST).and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    let host = host.or_else(|| request.uri().authority().cloned());
+    dress_h1(request);
+    let mut parts = std::mem::take(request.uri_mut()).into_parts();
+    parts.authority = host;
+    parts.scheme = Some(Scheme::HTTP);
+    *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+    // Without one that it wants the parent answers 407.
+    if let Ok(Some(value)) = parent.authorization() {
+        request.headers_mut().insert(header::PROXY_AUTHORIZATION, value);
+    }
 }
 
 fn dress_h2(request: &mut Request<Body>, tls: bool) {

@@ -121,8 +121,8 @@ impl Resolver {
         if let Some(addrs) = local(host) {
             return Some(Ok(addrs));
         }
-        if is_number(host) {
-            return Some(Err(Failure::Absent("a number is not a name".into()).on(host)));
+        if let Err(error) = check(host) {
+            return Some(Err(error));
         }
         let entry = self.shared.names.get(host).filter(|entry| now < entry.until)?;
         Some(entry.answer.map_err(|failure| failure.on(host)))
@@ -286,6 +286,11 @@ fn local(host: &str) -> Option<Arc<[IpAddr]>> {
         return Some([IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()].into());
     }
     host.parse().ok().map(|ip: IpAddr| [ip].into())
+}
+
+/// Refuses what somebody else's resolver would read as an address.
+pub(super) fn check(host: &str) -> Result<(), Error> {
+    if is_number(host) { Err(Failure::Absent("a number is not a name".into()).on(host)) } else { Ok(()) }
 }
 
 /// `2852039166`, `0x7f.1` and their like: no top-level name is a number, but C libraries read an address.

@@ -181,8 +181,16 @@ impl Rule {
         Self { pattern, port: None }
     }
 
+    /// Whether it is about this destination, as far as its name or address tells.
+    pub(super) fn is_about(&self, host: &Host, port: u16) -> bool {
+        match host {
+            Host::Name(name) => self.names(name.trim_end_matches('.'), port),
+            Host::Ip(ip) => self.holds(ip.to_canonical(), port),
+        }
+    }
+
     /// An exact "name" that is an address is a network of one.
-    fn settled(self) -> Self {
+    pub(super) fn settled(self) -> Self {
         let Pattern::Exact(text) = &self.pattern else { return self };
         match text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
             Ok(ip) => Self { pattern: Pattern::Net(ip.into()), port: self.port },

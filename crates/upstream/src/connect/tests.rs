@@ -10,6 +10,8 @@ use super::dns::{Answer, Failure, Override, Overrides, Source};
 use super::guard::Params;
 use super::*;
 
+mod parents;
+
 const WITHIN: Duration = Duration::from_secs(3);
 const LOCAL: bool = true;
 const REMOTE: bool = false;

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use exchange::Body;
+use exchange::{Body, Error, Io};
 use http::{HeaderMap, Method, Request, Response, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
 use super::Question;
-use crate::connect::{Alpn, Connector, Flavour};
+use crate::attempt::wire;
+use crate::connect::{Alpn, Connected, Connector, Flavour};
 use crate::endpoint::{Key, Protocol};
 use crate::fetch::{send, shown};
 
@@ -24,9 +25,8 @@ pub(super) async fn ask(key: &Key, question: &Question, within: Duration, connec
         Question::Grpc { .. } => Flavour::H2,
         Question::Http { .. } | Question::Tcp => Flavour::Auto,
     };
-    let connected = connector.connect(&key.destination, flavour, true, within).await;
-    let connected = connected.map_err(|error| error.to_string())?;
-    let h2 = match connected.alpn {
+    let (io, alpn, absolute) = connected(key, question, flavour, within, connector).await.map_err(shown)?;
+    let h2 = match alpn {
         Some(alpn) => matches!(alpn, Alpn::H2),
         None => key.protocol == Protocol::H2c || matches!(flavour, Flavour::H2),
     };
@@ -34,7 +34,11 @@ pub(super) async fn ask(key: &Key, question: &Question, within: Duration, connec
         Question::Tcp => Ok(()),
         Question::Http { path, host, expect } => {
             let request = request(Method::GET, key, path, host.as_deref(), h2).body(Body::empty());
-            let response = send(connected.io, h2, request.map_err(shown)?).await?;
+            let mut request = request.map_err(shown)?;
+            if let Some(parent) = key.destination.parent.as_ref().filter(|_| absolute) {
+                wire::dress_whole(&mut request, parent);
+            }
+            let response = send(io, h2, request).await?;
             let status = response.status().as_u16();
             let good = expect.iter().any(|(first, last)| (*first..=*last).contains(&status));
             if good { Ok(()) } else { Err(format!("it answered {status}")) }
@@ -45,9 +49,28 @@ pub(super) async fn ask(key: &Key, question: &Question, within: Duration, connec
                 .header(header::CONTENT_TYPE, "application/grpc")
                 .header(header::TE, "trailers")
                 .body(Body::full(message(service)));
-            serving(send(connected.io, h2, request.map_err(shown)?).await?).await
+            serving(send(io, h2, request.map_err(shown)?).await?).await
         }
     }
+}
+
+/// To the endpoint, or to a parent that can be told all there is to ask.
+async fn connected(
+    key: &Key,
+    question: &Question,
+    flavour: Flavour,
+    within: Duration,
+    connector: &Connector,
+) -> Result<(Io, Option<Alpn>, bool), Error> {
+    let Key { destination, protocol, .. } = key;
+    let flavour = if *protocol == Protocol::H2c && destination.tls.is_none() { Flavour::H2 } else { flavour };
+    let whole = matches!(question, Question::Http { host: None, .. });
+    let forwards = destination.parent.is_some() && destination.tls.is_none() && flavour != Flavour::H2;
+    if forwards && !whole {
+        return Ok((connector.tunnel(destination, true, true, within).await?, None, false));
+    }
+    let Connected { io, alpn, absolute, .. } = connector.connect(destination, flavour, true, within).await?;
+    Ok((io, alpn, absolute))
 }
 
 fn request(method: Method, key: &Key, path: &str, host: Option<&str>, h2: bool) -> http::request::Builder {

@@ -28,6 +28,8 @@ pub(crate) struct Connection {
     pub sender: SendRequest<Body>,
     pub born: Tick,
     pub ear: Arc<Ear>,
+    /// It ends at a parent: requests name their whole target.
+    pub absolute: bool,
     task: JoinHandle<()>,
 }
 
@@ -50,7 +52,7 @@ struct Parked {
 pub(super) struct Idle(Mutex<Vec<Parked>>);
 
 impl Idle {
-    pub(super) fn take(&self, limits: &Limits, now: Tick) -> Option<Connection> {
+    pub(super) fn take(&self, limits: &Limits, now: Tick, absolute: bool) -> Option<Connection> {
         let mut parked = self.0.lock();
         let mut index = parked.len();
         while index > 0 {
@@ -58,7 +60,7 @@ impl Idle {
             let Parked { connection, since, .. } = &parked[index];
             if connection.sender.is_closed() || is_over(limits, connection.born, *since, now) {
                 parked.remove(index);
-            } else if connection.sender.is_ready() {
+            } else if connection.absolute == absolute && connection.sender.is_ready() {
                 return Some(parked.remove(index).connection);
             }
         }
@@ -104,7 +106,13 @@ pub fn taken(upgraded: Upgraded) -> Option<Io> {
     Some(parts.io.into_inner().into_inner().rewound(parts.read_buf))
 }
 
-pub(super) async fn handshake(pool: &Arc<Pool>, io: Io, place: Place, now: Tick) -> Result<Lease, Error> {
+pub(super) async fn handshake(
+    pool: &Arc<Pool>,
+    io: Io,
+    absolute: bool,
+    place: Place,
+    now: Tick,
+) -> Result<Lease, Error> {
     let ear = Arc::<Ear>::default();
     let (sender, connection) = Builder::new()
         .max_header_size(MAX_HEADER_BYTES)
@@ -118,5 +126,5 @@ pub(super) async fn handshake(pool: &Arc<Pool>, io: Io, place: Place, now: Tick)
         let _ = Drowsy::new(connection.with_upgrades()).await;
         drop((place, open));
     });
-    Ok(Lease::h1(Arc::clone(pool), Connection { sender, born: now, ear, task }, false))
+    Ok(Lease::h1(Arc::clone(pool), Connection { sender, born: now, ear, absolute, task }, false))
 }

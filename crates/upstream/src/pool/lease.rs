@@ -48,6 +48,11 @@ impl Lease {
         matches!(self.connection, Connection::H2(_))
     }
 
+    /// It ends at a parent.
+    pub(crate) fn is_absolute(&self) -> bool {
+        matches!(&self.connection, Connection::H1(connection) if connection.absolute)
+    }
+
     /// What the upstream says before its final answer is for this exchange, which comes next on the connection.
     ///
     /// hyper's HTTP/2 client drops all that comes before a final answer: nobody would hear that a body is wanted, so it
