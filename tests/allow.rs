@@ -82,6 +82,26 @@ async fn a_tunnel_needs_a_rule_that_holds_without_seeing_what_is_inside() {
 }
 
 #[tokio::test]
+async fn what_is_not_seen_may_be_any_route_of_its_host() {
+    let upstream = upstream().await;
+    let port = upstream.addr().port();
+    let open = "  - match: { host: api.test, path: /open/ }\n";
+    for (routes, opaque) in [
+        (format!("{open}  - match: api.test\n    allow: {{ {NOBODY} }}\n"), 403),
+        (format!("{open}  - match: api.test\n    allow: {{ is: anyone_local }}\n"), 200),
+    ] {
+        let yaml = format!(
+            "destinations: {{ connect_ports: [80, {port}] }}\nresolve: {{ api.test: {} }}\nroutes:\n{routes}",
+            upstream.addr(),
+        );
+        let proxy = Proxy::start(&yaml);
+
+        assert_eq!(proxy.client().await.connect_to(&format!("api.test:{port}")).await.status, opaque, "{routes}");
+        assert_eq!(proxy.client().await.connect_to("api.test:80").await.status, 200, "asked again inside");
+    }
+}
+
+#[tokio::test]
 async fn inside_a_tunnel_each_request_is_asked_again_and_what_is_none_goes_nowhere() {
     let upstream = upstream().await;
     let yaml = format!(

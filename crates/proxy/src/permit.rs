@@ -1,7 +1,8 @@
 //! Who may do what, compiled: the rules of `allow`, and who may make a tunnel.
 //!
-//! A request meets the rules of its route in its route's stack. A tunnel takes no route's way, so it is asked here, of all
-//! routes that name its host: one must be for this caller and have a rule that fits. What asks for paths counts only where
+//! A request meets the rules of its route in its route's stack. A tunnel takes no route's way, so it is asked here, of the
+//! routes that name its host and are for this caller: where the requests inside are seen, one of them must let it in; where
+//! they are not, all must, since any of them may be what is asked for. What asks for paths counts only where
 //! the requests inside are seen; what asks for methods counts there, or if it names CONNECT itself. A host that no route
 //! names has the rules of `default`.
 //!
@@ -106,15 +107,19 @@ pub fn tunnel(site: &Site, exchange: &Exchange, opaque: bool) -> Result<(), Erro
     if named.peek().is_none() {
         return among(&site.snapshot().default, exchange, opaque);
     }
-    let mut refused = None;
+    let (mut refused, mut admitted) = (None, false);
     for index in named {
         if !site.table().is_for(index, &caller) {
             continue;
         }
         match among(&plans[index], exchange, opaque) {
-            Ok(()) => return Ok(()),
+            Ok(()) if !opaque => return Ok(()),
+            Ok(()) => admitted = true,
             Err(error) => refused = refused.or(Some(error)),
         }
+    }
+    if admitted && refused.is_none() {
+        return Ok(());
     }
     Err(refused.unwrap_or_else(|| {
         exchange.detour.deny(Denied::Route);
