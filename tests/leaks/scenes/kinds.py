@@ -16,11 +16,12 @@ class Kind:
 
 class Kinds:
     """`all`: {name: Kind}; `needles`: {name: secret}, those that clients send included; `environment` for the process;
-    `broken`: `auth`s whose secret is read and cannot be used."""
+    `broken`: `auth`s whose secret is read and cannot be used; `never`: the names of those that not even a route's own
+    upstream is sent."""
 
     def __init__(self, directory: Path, issuer):
-        self.directory, self.needles, self.environment = directory, {}, {}
-        bearer, password, key, broken = (self._plant(name) for name in ("bearer", "password", "key", "broken"))
+        self.directory, self.needles, self.environment, self.never = directory, {}, {}, []
+        bearer, password, key, broken = (self.plant(name) for name in ("bearer", "password", "key", "broken"))
         self.all = {
             "bearer": Kind(f"bearer: {{ file: {self._file('bearer')} }}", "authorization", f"Bearer {bearer}"),
             "basic": Kind(
@@ -32,12 +33,13 @@ class Kinds:
         self.environment["PLANTED_KEY"] = key
         self._programs()
         self._issued(issuer)
+        self._signed()
         # Read, and refused: it has a line end in its middle.
         self._file("broken").write_text(f"{broken}\n{broken}")
         self.broken = [f"bearer: {{ file: {self._file('broken')} }}", self._complaining()]
         # What clients show to us or send on; none of it is for anybody's log.
         for name in ("client-authorization", "client-cookie", "client-proxy-password", "client-query-token", "misplaced"):
-            self._plant(name)
+            self.plant(name)
 
     def _bearer(self, name, auth, token):
         self.all[name] = Kind(auth, "authorization", f"Bearer {token}")
@@ -45,26 +47,27 @@ class Kinds:
     def _programs(self):
         """What a program says, as text and as JSON, and what systemd hands over."""
         for name, said in (("exec", "$token"), ("exec-json", '{\\"token\\": \\"$token\\", \\"expires_in\\": 30}')):
-            token = self._plant(name)
+            token = self.plant(name)
             program = self._program(name, f'token=$(cat {self._file(name)})\necho "{said}"\necho "$token" >&2\n')
             self._bearer(name, f"bearer: {{ exec: [{program}] }}", token)
         unit = self.directory / "credentials"
         unit.mkdir()
-        (unit / "handed").write_text(self._plant("systemd-credential"))
+        (unit / "handed").write_text(self.plant("systemd-credential"))
         self.environment["CREDENTIALS_DIRECTORY"] = str(unit)
         self._bearer("systemd-credential", "bearer: { credential: handed }", self.needles["systemd-credential"])
 
     def _complaining(self):
         """A program that fails with the secret on its lips."""
-        self._plant("exec-complaint")
+        self.plant("exec-complaint")
         text = f"cat {self._file('exec-complaint')}\ncat {self._file('exec-complaint')} >&2\nexit 3\n"
         return f"bearer: {{ exec: [{self._program('complaint', text)}] }}"
 
     def _issued(self, issuer):
         """A token from an issuer: its own, and what the client shows for it."""
         for style in ("basic", "post"):
-            client, token = self._plant(f"oauth2-{style}-client"), self._plant(f"oauth2-{style}-token")
+            client, token = self.plant(f"oauth2-{style}-client"), self.plant(f"oauth2-{style}-token")
             issuer.tokens[client] = token
+            self.never.append(f"oauth2-{style}-client")
             self._bearer(
                 f"oauth2-{style}",
                 f"oauth2: {{ token_url: 'http://127.0.0.1:{issuer.port}/token', client_id: me, style: {style}, "
@@ -72,13 +75,24 @@ class Kinds:
                 token,
             )
 
+    def _signed(self):
+        """A signature: the key is never sent, the session's token is."""
+        self.plant("sigv4-key")
+        session = self.plant("sigv4-session")
+        self.never.append("sigv4-key")
+        self.all["sigv4"] = Kind(
+            "sigv4: { region: eu-central-1, service: execute-api, access_key_id: AKIDEXAMPLE, "
+            f"secret_access_key: {{ file: {self._file('sigv4-key')} }}, session_token: {{ file: {self._file('sigv4-session')} }} }}",
+            "x-amz-security-token", session,
+        )
+
     def _program(self, name, text):
         path = self.directory / f"{name}.sh"
         path.write_text(f"#!/bin/sh\n{text}")
         path.chmod(0o700)
         return path
 
-    def _plant(self, name):
+    def plant(self, name):
         secret = f"planted-{name}-{secrets.token_hex(12)}"
         self.needles[name] = secret
         self._file(name).write_text(secret)

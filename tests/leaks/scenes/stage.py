@@ -12,7 +12,9 @@ import time
 
 from harness.attache import Broken, Serve, execute
 
+from .callers import Callers
 from .kinds import Kinds
+from .search import forms
 
 ADMIN = ["/", "/livez", "/readyz", "/metrics", "/api/v1/status", "/api/v1/config", "/api/v1/routes", "/api/v1/upstreams",
          "/api/v1/breakers"]
@@ -93,14 +95,17 @@ class Stage:
 
     def __init__(self, binary, directory):
         self.binary, self.directory = binary, directory
-        self.told, self.others, self.issuer = Recorder(), Recorder(), Issuer()
+        self.told, self.others, self.parent, self.issuer = Recorder(), Recorder(), Recorder(), Issuer()
         self.kinds = kinds = Kinds(directory, self.issuer)
+        self.callers = Callers(kinds, directory)
+        kinds.plant("parent-password")
+        kinds.never += ["caller-key", "caller-password", "caller-jwt-secret", "caller-jwt", "parent-password"]
         home = directory / "home"
         home.mkdir()
         self.env = {"PATH": os.environ["PATH"], "HOME": str(home), "LANG": "C.UTF-8", "RUST_BACKTRACE": "full", "ATTACHE_LOG": "trace"}
         self.answers = []
         resolve = {"other.test": f"127.0.0.1:{self.others.port}"}
-        self.config = self._authority() + self._routes()
+        self.config = self._authority() + self.callers.text + self._parent() + self._routes()
         self.serve = Serve(binary, directory, resolve, self.env | kinds.environment, self.config)
 
     def __enter__(self):
@@ -109,7 +114,7 @@ class Stage:
     def __exit__(self, *_):
         if self.serve.process.poll() is None:
             self.serve.stop()
-        for server in (self.told, self.others, self.issuer):
+        for server in (self.told, self.others, self.parent, self.issuer):
             server.shutdown()
             server.server_close()
 
@@ -131,6 +136,13 @@ class Stage:
         self.kinds.needles["authority-number"] = der[begin:begin + 32].hex()
         return text
 
+    def _parent(self):
+        password = f"password: {{ file: {self.directory / 'parent-password.secret'} }}"
+        return (
+            f"parent: {{ url: 'http://127.0.0.1:{self.parent.port}', for: [far.test], "
+            f"auth: {{ basic: {{ user: us, {password} }} }} }}\n"
+        )
+
     def _routes(self):
         told, others = f"http://127.0.0.1:{self.told.port}", f"http://127.0.0.1:{self.others.port}"
         with socket.socket() as probe:
@@ -147,6 +159,7 @@ class Stage:
                 "    retry: false", auth,
             ]
         lines += [
+            "  - name: asked", "    match: asked.test", f"    to: {told}", "    authenticate: [machines, staff, partner]",
             "  - name: own", "    match: own.test", f"    to: {told}",
             f"    auth: {{ {self.kinds.all['bearer'].auth} }}",
             "  - name: opened", "    match: opened.test", f"    to: {told}", "    intercept: true",
@@ -200,6 +213,11 @@ class Stage:
         self.curl(*ca, "-H", "Host: other.test", "https://opened.test/inner")
         self.curl(*ca, "--connect-to", "other.test:443:opened.test:443", "https://other.test/inner")
         self.curl("https://opened.test/untrusted")
+        self._ask(report)
+        far = self.curl("--proxy-user", f"me:{needle['client-proxy-password']}", "http://far.test/far")
+        report.check("far.test: its parent is asked", "200" in far.partition("\n")[0], far)
+        basic = base64.b64encode(f"us:{needle['parent-password']}".encode()).decode()
+        report.check("far.test: the parent sees our password", basic in self.parent.text(), self.parent.text()[-400:])
         report.check("other.test: its requests arrive", "GET /landed" in self.others.text(), self.others.text()[-600:])
         own = [
             "-H", f"Authorization: Bearer {needle['client-authorization']}", "-H", f"Cookie: id={needle['client-cookie']}",
@@ -209,6 +227,27 @@ class Stage:
         for url in ("http://own.test/own", "http://dead-bearer.test/own", "http://nowhere.invalid/own"):
             self.curl(*own, f"{url}?access_token={token}&a=1")
         self.curl(*own, "--proxytunnel", "http://own.test:80/own")
+
+    def _ask(self, report):
+        """Callers show who they are, and are let in; or almost."""
+        here = f"http://127.0.0.1:{self.serve.port}/r/asked/known"
+        for name, (shown, proxy) in self.callers.shown().items():
+            answer = self.curl(*shown, "http://asked.test/known") if proxy else self.direct(*shown, here)
+            report.check(f"{name}: let in", " 200" in answer.partition("\n")[0], answer)
+        for value in self.callers.wrong():
+            ways = {
+                "proxy-authorization": self.curl("-H", f"Proxy-Authorization: {value}", "http://asked.test/unknown"),
+                "authorization": self.direct("-H", f"Authorization: {value}", here),
+                "x-api-key": self.direct("-H", f"X-Api-Key: {value}", here),
+            }
+            for way, answer in ways.items():
+                report.check(f"almost right by {way} ({value[:14]}): refused", " 40" in answer.partition("\n")[0], answer)
+
+    def direct(self, *arguments):
+        """The same without a proxy between: to one of our own doors."""
+        ended = execute(["curl", "-sS", "-i", "-m", "20", *arguments], self.env, self.directory)
+        self.answers.append(ended.out + ended.err)
+        return ended.out
 
     def surfaces(self, report):
         """{name: text} of everything that was said."""
@@ -244,6 +283,13 @@ class Stage:
         report.check("a crash leaves no core", not dumps, dumps)
         found["messages at trace level"] = self.serve.messages.read_text()
         found["access log"] = self.serve.log.read_text()
+        for name in self.kinds.never:
+            report.check(f"{name} reaches no upstream", not any(
+                form in self.told.text() for form in forms(self.kinds.needles[name])
+            ))
+        found["what the parent's targets would see"] = "\n".join(
+            line for line in self.parent.text().splitlines() if not line.lower().startswith("proxy-authorization:")
+        )
         found["answers to clients"] = "\n".join(self.answers)
         found["other hosts"] = self.others.text()
         report.check("the log is at its loudest", "DEBUG" in found["messages at trace level"])
