@@ -139,6 +139,8 @@ async fn a_host_that_nobody_named_is_untouched() {
 
     assert_eq!(origin.only().header("via"), None);
     assert_eq!(proxy.metrics().await.sum(OPENED, &[]), 0.0);
+    let quiet = status(&Proxy::start("")).await;
+    assert_eq!((&quiet["intercepted"], &quiet["intercept_ca"]), (&serde_json::json!([]), &Value::Null));
 }
 
 #[tokio::test]
@@ -169,6 +171,45 @@ async fn the_default_opens_all_hosts_but_those_that_say_otherwise() {
     assert_eq!(status["not_intercepted"], serde_json::json!(["a.x.test"]));
     let metrics = proxy.metrics().await;
     assert_eq!((metrics.sum(OPENED, &[("route", "_default")]), metrics.sum(OPENED, &[])), (1.0, 3.0));
+}
+
+#[tokio::test]
+async fn a_route_for_others_opens_nobody_elses_tunnel() {
+    let certs = Certs::default();
+    let origin = origin(&certs, &["http/1.1"], |_| Reply::ok("yes")).await;
+    let yaml = |who: &str| {
+        let other = format!("  - {{ match: {{ host: api.test, who: {who} }}, respond: 204, intercept: true }}\n");
+        let route = api(&certs, &origin, "");
+        route.replace("routes:\n", &format!("routes:\n{other}"))
+    };
+    let (closed, authority) = Proxy::opening(&yaml("'user:4294967294'"));
+    let mut client = closed.client().await.tunnel(TARGET).await.tls(certs.client(&["http/1.1"]), "api.test").await;
+    assert_eq!(client.call("GET", "/", &["Host: api.test"], "").await.text(), "yes", "the origin's own certificate");
+    assert!(shake(&closed, TARGET, trusting(authority.pem(), &[]), "api.test").await.is_err());
+
+    let (open, authority) = Proxy::opening(&yaml("anyone_local"));
+    assert_eq!(inside(&open, &authority).await.call("GET", "/", &["Host: api.test"], "").await.status, 204);
+}
+
+#[tokio::test]
+async fn a_page_borrows_no_credential_in_an_opened_tunnel() {
+    let certs = Certs::default();
+    let token = certs.file("token", "s3cr3t");
+    let origin = origin(&certs, &["http/1.1"], |_| Reply::ok("yes")).await;
+    let more = format!("intercept: true\nauth: {{ bearer: {{ file: {token} }} }}\nto: https://api.test");
+    let (proxy, authority) = Proxy::opening(&api(&certs, &origin, &more));
+
+    for (field, status) in [
+        ("Origin: https://evil.test", 403),
+        ("Origin: http://api.test", 403),
+        ("Sec-Fetch-Site: cross-site", 403),
+        ("Origin: https://api.test", 200),
+        ("Sec-Fetch-Site: same-origin", 200),
+    ] {
+        let answer = inside(&proxy, &authority).await.call("GET", "/", &["Host: api.test", field], "").await;
+        assert_eq!(answer.status, status, "{field}");
+    }
+    assert_eq!(origin.count(), 2);
 }
 
 #[tokio::test]

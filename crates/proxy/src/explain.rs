@@ -95,7 +95,7 @@ pub fn answer(model: &Model, question: &Question<'_>) -> Result<Explanation, Str
     let site = offline.site();
     let request = format!("{} {url}", head.method);
     let target = Authority::new(head.authority.host().clone(), Some(head.authority.port_or(443)));
-    let opening = site.opening(&target).filter(|_| head.tls && connects(site, &target));
+    let opening = site.opening(&target, &head.client).filter(|_| head.tls && connects(site, &target));
     if head.tls && opening.is_none() {
         return Ok(tunnel(site, head, request, !caller.is_empty()));
     }

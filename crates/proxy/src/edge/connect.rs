@@ -45,7 +45,8 @@ pub(super) fn admit(site: &Site, head: &Head) -> Result<Arc<Stack>, Error> {
             .with_detail(format!("CONNECT to port {port} is not in `destinations: connect_ports`")));
     }
     // What answers without an upstream can be asked in an opened tunnel, and only there.
-    let inside = || site.table().names_host(head.authority.host()) && site.opening(&head.authority).is_some();
+    let inside =
+        || site.table().names_host(head.authority.host()) && site.opening(&head.authority, &head.client).is_some();
     if !is_led_to(site, &head.authority) && !inside() {
         return Err(Error::new(ErrorKind::NoRoute)
             .with_detail(format!("no route leads to {} and the default is deny", head.authority)));
@@ -90,7 +91,7 @@ pub(super) async fn serve(mut leave: Leave, site: Arc<Site>, request: Request<Bo
         return Ok(leave.refused(error));
     }
     let head = &leave.exchange.head;
-    let opening = site.opening(&head.authority);
+    let opening = site.opening(&head.authority, &head.client);
     // To port 80, and of a host that is intercepted, what is inside is seen before anything is dialed; whatever turns out
     // not to be is asked again then.
     let opaque = head.authority.port_or(PLAIN) != PLAIN && opening.is_none();
