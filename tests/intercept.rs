@@ -222,6 +222,9 @@ async fn another_name_than_the_tunnels_is_refused_and_none_at_all_is_not() {
     let error = shake(&proxy, TARGET, ours(), "other.test").await.expect_err("refused");
     assert!(format!("{error:?}").contains("UnrecognisedName"), "{error:?}");
     failed(&proxy, "name", 1.0).await;
+    let listed = status(&proxy).await["intercept_refused"][0].clone();
+    assert_eq!((&listed["host"], &listed["reason"]), (&"api.test".into(), &"name".into()));
+    assert!(listed["next"].as_str().is_some_and(|next| next.contains("name it asks for")), "{listed}");
 
     // Without a name the tunnel's is shown, which is what this client does not want.
     let error = shake(&proxy, TARGET, ours(), "127.0.0.1").await.expect_err("another name");
