@@ -192,6 +192,33 @@ async fn a_route_for_others_opens_nobody_elses_tunnel() {
 }
 
 #[tokio::test]
+async fn who_shows_a_key_to_the_proxy_is_known_inside_and_nobody_there_hears_of_it() {
+    // The SHA-256 of `key`.
+    let key = "2c70e12b7a0646f92279f427c7b38e7334d8e5389cff167a1dc30e73f826b683";
+    let certs = Certs::default();
+    let origin = origin(&certs, &["http/1.1"], |_| Reply::ok("yes")).await;
+    let identities = format!("identities: [{{ name: machines, keys: [{{ name: build, sha256: {key} }}] }}]\n");
+    let route = api(&certs, &origin, "intercept: true\nauthenticate: machines");
+    let (proxy, authority) = Proxy::opening(&format!("{identities}{route}"));
+
+    assert_eq!(proxy.client().await.connect_to(TARGET).await.status, 407);
+    for (shown, status) in [("kez", 407), ("key", 200)] {
+        let mut client = proxy.client().await;
+        let field = format!("Proxy-Authorization: Bearer {shown}");
+        client.send(format!("CONNECT {TARGET} HTTP/1.1\r\nHost: {TARGET}\r\n{field}\r\n\r\n")).await;
+        assert_eq!(client.response("CONNECT").await.status, status, "{shown}");
+        if status == 200 {
+            let mut client = client.tls(trusting(authority.pem(), &["http/1.1"]), "api.test").await;
+            let answer = client.call("GET", "/", &["Host: api.test", "Authorization: mine"], "").await;
+            assert_eq!(answer.text(), "yes");
+        }
+    }
+
+    let seen = origin.only();
+    assert_eq!((seen.header("authorization"), seen.header("proxy-authorization")), (Some("mine"), None));
+}
+
+#[tokio::test]
 async fn a_page_borrows_no_credential_in_an_opened_tunnel() {
     let certs = Certs::default();
     let token = certs.file("token", "s3cr3t");
