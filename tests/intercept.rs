@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 use proxy::{Authority, Bound, Settings};
 use rustls::ClientConfig;
@@ -461,7 +462,7 @@ async fn a_tunnel_over_http2_is_opened_as_well() {
 async fn with_deny_only_what_a_route_leads_to_can_be_asked() {
     let certs = Certs::default();
     let origin = origin(&certs, &["http/1.1"], |_| Reply::ok("yes")).await;
-    let deny = "default: { action: deny, intercept: true }\n";
+    let deny = "default: { action: deny, intercept: true }\nserver: { first_byte: 900ms }\n";
     let fixed = "  - { match: { host: fixed.test, path: /here }, respond: 204 }\n";
     let (proxy, authority) = Proxy::opening(&format!("{deny}{}{fixed}", api(&certs, &origin, "")));
 
@@ -475,6 +476,10 @@ async fn with_deny_only_what_a_route_leads_to_can_be_asked() {
     let mut raw = proxy.client().await.tunnel("fixed.test:443").await;
     raw.send(b"\0\x01\x02\x03").await;
     assert!(raw.rest().await.is_empty());
+    // Nor is anything dialed for a client that is slow to begin: it has its time.
+    let begun = tokio::time::Instant::now();
+    assert!(proxy.client().await.tunnel("fixed.test:443").await.rest().await.is_empty());
+    assert!(tokio::time::Instant::now() - begun >= Duration::from_millis(900));
     let lines = proxy.finish();
     assert!(
         lines.iter().any(|line| line["method"] == "CONNECT" && line["reason"] == "no_route" && line["status"] == 200),
