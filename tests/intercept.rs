@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 use proxy::{Authority, Bound, Settings};
 use rustls::ClientConfig;
@@ -139,6 +140,8 @@ async fn a_host_that_nobody_named_is_untouched() {
 
     assert_eq!(origin.only().header("via"), None);
     assert_eq!(proxy.metrics().await.sum(OPENED, &[]), 0.0);
+    let quiet = status(&Proxy::start("")).await;
+    assert_eq!((&quiet["intercepted"], &quiet["intercept_ca"]), (&serde_json::json!([]), &Value::Null));
 }
 
 #[tokio::test]
@@ -172,6 +175,72 @@ async fn the_default_opens_all_hosts_but_those_that_say_otherwise() {
 }
 
 #[tokio::test]
+async fn a_route_for_others_opens_nobody_elses_tunnel() {
+    let certs = Certs::default();
+    let origin = origin(&certs, &["http/1.1"], |_| Reply::ok("yes")).await;
+    let yaml = |who: &str| {
+        let other = format!("  - {{ match: {{ host: api.test, who: {who} }}, respond: 204, intercept: true }}\n");
+        let route = api(&certs, &origin, "");
+        route.replace("routes:\n", &format!("routes:\n{other}"))
+    };
+    let (closed, authority) = Proxy::opening(&yaml("'user:4294967294'"));
+    let mut client = closed.client().await.tunnel(TARGET).await.tls(certs.client(&["http/1.1"]), "api.test").await;
+    assert_eq!(client.call("GET", "/", &["Host: api.test"], "").await.text(), "yes", "the origin's own certificate");
+    assert!(shake(&closed, TARGET, trusting(authority.pem(), &[]), "api.test").await.is_err());
+
+    let (open, authority) = Proxy::opening(&yaml("anyone_local"));
+    assert_eq!(inside(&open, &authority).await.call("GET", "/", &["Host: api.test"], "").await.status, 204);
+}
+
+#[tokio::test]
+async fn who_shows_a_key_to_the_proxy_is_known_inside_and_nobody_there_hears_of_it() {
+    // The SHA-256 of `key`.
+    let key = "2c70e12b7a0646f92279f427c7b38e7334d8e5389cff167a1dc30e73f826b683";
+    let certs = Certs::default();
+    let origin = origin(&certs, &["http/1.1"], |_| Reply::ok("yes")).await;
+    let identities = format!("identities: [{{ name: machines, keys: [{{ name: build, sha256: {key} }}] }}]\n");
+    let route = api(&certs, &origin, "intercept: true\nauthenticate: machines");
+    let (proxy, authority) = Proxy::opening(&format!("{identities}{route}"));
+
+    assert_eq!(proxy.client().await.connect_to(TARGET).await.status, 407);
+    for (shown, status) in [("kez", 407), ("key", 200)] {
+        let mut client = proxy.client().await;
+        let field = format!("Proxy-Authorization: Bearer {shown}");
+        client.send(format!("CONNECT {TARGET} HTTP/1.1\r\nHost: {TARGET}\r\n{field}\r\n\r\n")).await;
+        assert_eq!(client.response("CONNECT").await.status, status, "{shown}");
+        if status == 200 {
+            let mut client = client.tls(trusting(authority.pem(), &["http/1.1"]), "api.test").await;
+            let answer = client.call("GET", "/", &["Host: api.test", "Authorization: mine"], "").await;
+            assert_eq!(answer.text(), "yes");
+        }
+    }
+
+    let seen = origin.only();
+    assert_eq!((seen.header("authorization"), seen.header("proxy-authorization")), (Some("mine"), None));
+}
+
+#[tokio::test]
+async fn a_page_borrows_no_credential_in_an_opened_tunnel() {
+    let certs = Certs::default();
+    let token = certs.file("token", "s3cr3t");
+    let origin = origin(&certs, &["http/1.1"], |_| Reply::ok("yes")).await;
+    let more = format!("intercept: true\nauth: {{ bearer: {{ file: {token} }} }}\nto: https://api.test");
+    let (proxy, authority) = Proxy::opening(&api(&certs, &origin, &more));
+
+    for (field, status) in [
+        ("Origin: https://evil.test", 403),
+        ("Origin: http://api.test", 403),
+        ("Sec-Fetch-Site: cross-site", 403),
+        ("Origin: https://api.test", 200),
+        ("Sec-Fetch-Site: same-origin", 200),
+    ] {
+        let answer = inside(&proxy, &authority).await.call("GET", "/", &["Host: api.test", field], "").await;
+        assert_eq!(answer.status, status, "{field}");
+    }
+    assert_eq!(origin.count(), 2);
+}
+
+#[tokio::test]
 async fn another_name_than_the_tunnels_is_refused_and_none_at_all_is_not() {
     let certs = Certs::default();
     let origin = origin(&certs, &["http/1.1"], |_| Reply::ok("yes")).await;
@@ -181,6 +250,9 @@ async fn another_name_than_the_tunnels_is_refused_and_none_at_all_is_not() {
     let error = shake(&proxy, TARGET, ours(), "other.test").await.expect_err("refused");
     assert!(format!("{error:?}").contains("UnrecognisedName"), "{error:?}");
     failed(&proxy, "name", 1.0).await;
+    let listed = status(&proxy).await["intercept_refused"][0].clone();
+    assert_eq!((&listed["host"], &listed["reason"]), (&"api.test".into(), &"name".into()));
+    assert!(listed["next"].as_str().is_some_and(|next| next.contains("name it asks for")), "{listed}");
 
     // Without a name the tunnel's is shown, which is what this client does not want.
     let error = shake(&proxy, TARGET, ours(), "127.0.0.1").await.expect_err("another name");
@@ -390,7 +462,7 @@ async fn a_tunnel_over_http2_is_opened_as_well() {
 async fn with_deny_only_what_a_route_leads_to_can_be_asked() {
     let certs = Certs::default();
     let origin = origin(&certs, &["http/1.1"], |_| Reply::ok("yes")).await;
-    let deny = "default: { action: deny, intercept: true }\n";
+    let deny = "default: { action: deny, intercept: true }\nserver: { first_byte: 900ms }\n";
     let fixed = "  - { match: { host: fixed.test, path: /here }, respond: 204 }\n";
     let (proxy, authority) = Proxy::opening(&format!("{deny}{}{fixed}", api(&certs, &origin, "")));
 
@@ -404,6 +476,10 @@ async fn with_deny_only_what_a_route_leads_to_can_be_asked() {
     let mut raw = proxy.client().await.tunnel("fixed.test:443").await;
     raw.send(b"\0\x01\x02\x03").await;
     assert!(raw.rest().await.is_empty());
+    // Nor is anything dialed for a client that is slow to begin: it has its time.
+    let begun = tokio::time::Instant::now();
+    assert!(proxy.client().await.tunnel("fixed.test:443").await.rest().await.is_empty());
+    assert!(tokio::time::Instant::now() - begun >= Duration::from_millis(900));
     let lines = proxy.finish();
     assert!(
         lines.iter().any(|line| line["method"] == "CONNECT" && line["reason"] == "no_route" && line["status"] == 200),

@@ -403,6 +403,10 @@ fn interception_that_changes_nothing_is_told() {
     assert!(routes("{match: a.com, intercept: false}, {match: '*.com', intercept: true}").is_empty());
     let torn = routes("{match: {host: a.com, path: /x}, intercept: true}, {match: a.com, intercept: false}");
     assert_eq!(torn, ["no-effect"]);
+    assert!(
+        routes("{match: {host: a.com, who: user:1}, intercept: true}, {match: a.com, intercept: false}").is_empty(),
+        "others have their own"
+    );
     assert_eq!(ids(&found(ca)), ["no-effect"]);
     assert!(found(&format!("{ca}default: {{ intercept: true }}\n")).is_empty());
     assert!(found("default: { action: deny, intercept: true }\nserver: { tls_handshake: 1s }\n").is_empty());

@@ -22,7 +22,7 @@ use crate::build;
 use crate::checks::Checks;
 use crate::house::House;
 use crate::identities::Issuers;
-use crate::intercept::Authority;
+use crate::intercept::{self, Authority};
 use crate::keeper::Keeper;
 use crate::listener::accept::{self, Acceptor, Door, Listening, Rules, Seat, Workers};
 use crate::listener::drain::{Drain, Mode, Switch};
@@ -302,6 +302,7 @@ pub(crate) fn first(
     let snapshot = Arc::new(house.build(loaded.model.clone(), 1, own, &pseudonym).map_err(told)?);
     Refresher::new(Arc::clone(&house.state)).run(|_, _| {});
     house.state.identities.refresh();
+    intercept::announce(snapshot.authority.as_ref(), None);
     let (publish, snapshots) = watch::channel(Arc::clone(&snapshot));
     let reloader = Arc::new(Reloader::new(Arc::clone(house), reload, loaded, messages, publish));
     house.metrics.set_limits(Arc::new(Places::new(&reloader)));

@@ -9,8 +9,22 @@ mod identity;
 mod refusals;
 mod serve;
 
+use std::sync::Arc;
+
 pub use self::authority::{Authority, Generated, generate};
 pub use self::files::usual;
 pub use self::identity::Identity;
 pub use self::refusals::Refusal;
 pub(crate) use self::serve::Opening;
+
+/// Says in the log who signs from now on, if it is somebody else than before.
+pub(crate) fn announce(now: Option<&Arc<Authority>>, before: Option<&Arc<Authority>>) {
+    match (now, before) {
+        (Some(now), before) if before.is_none_or(|before| !Arc::ptr_eq(now, before)) => {
+            let Identity { subject, fingerprint, .. } = now.identity();
+            tracing::info!(subject, sha256 = fingerprint, "tunnels are opened where `intercept` says so");
+        }
+        (None, Some(_)) => tracing::info!("no tunnel is opened any more"),
+        _ => {}
+    }
+}

@@ -9,6 +9,7 @@ use policy::Tick;
 use tokio::sync::watch;
 
 use crate::house::House;
+use crate::intercept;
 use crate::messages::{self, Messages};
 use crate::secrets;
 use crate::snapshot::Snapshot;
@@ -139,6 +140,7 @@ impl Reloader {
         }
         *self.seen.lock() = mark;
         self.house.adopt(&snapshot);
+        intercept::announce(snapshot.authority.as_ref(), old.authority.as_ref());
         secrets::fill(&self.house.state);
         self.house.state.identities.refresh();
         messages::follow(self.messages.as_ref(), &snapshot.model.log);

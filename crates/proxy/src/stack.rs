@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use exchange::{ArcService, Authority, Exchange, Load, Random};
+use exchange::identity::Caller;
+use exchange::{ArcService, Authority, Client, Exchange, Load, Random};
 use middleware::credentials::sigv4;
 use middleware::observe::Watch;
 use middleware::{
@@ -259,11 +260,11 @@ impl Site {
         &self.snapshot.model.destinations.connect_ports
     }
 
-    /// How a tunnel to `authority` is opened, if it is.
-    pub(crate) fn opening(&self, authority: &Authority) -> Option<Opening> {
+    /// How a tunnel of this client to `authority` is opened, if it is.
+    pub(crate) fn opening(&self, authority: &Authority, client: &Client) -> Option<Opening> {
         let Snapshot { authority: signs, table, routes, default, .. } = &*self.snapshot;
         let signs = signs.as_ref()?;
-        let (says, plan) = match table.intercepts(authority) {
+        let (says, plan) = match table.intercepts(authority, &Caller::at(client)) {
             Some((index, says)) => (says, &routes[index]),
             None => (default.policy.intercept == Some(true), default),
         };

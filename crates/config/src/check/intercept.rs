@@ -10,9 +10,12 @@ impl Check<'_> {
     pub(super) fn interception(&mut self, root: &Fields<'_>, routes: &[Route], default: &DefaultRoute) -> bool {
         for (index, (item, route)) in root.list("routes").iter().zip(routes).enumerate() {
             let Some(own) = route.policy.intercept else { continue };
-            let first = routes[..index]
-                .iter()
-                .find(|first| first.matcher.host == route.matcher.host && first.policy.intercept.is_some());
+            let first = routes[..index].iter().find(|first| {
+                let (one, other) = (&first.matcher, &route.matcher);
+                first.policy.intercept.is_some()
+                    && one.host == other.host
+                    && (one.who.is_none() || one.who == other.who)
+            });
             if let Some(first) = first.filter(|first| first.policy.intercept != Some(own)) {
                 let why =
                     format!("`{}` ({}) says first whether tunnels to this host are opened", first.name, first.origin);

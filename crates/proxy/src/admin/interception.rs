@@ -56,7 +56,7 @@ pub(super) fn of(control: &Control, now: Tick) -> Interception {
         reason: one.reason.label(),
         count: one.count,
         seconds_ago: now.since(one.last).as_secs(),
-        next: "trust the CA (`attache ca show`), or `intercept: false`",
+        next: one.next(),
     };
     Interception {
         intercepted,

@@ -45,7 +45,8 @@ pub(super) fn admit(site: &Site, head: &Head) -> Result<Arc<Stack>, Error> {
             .with_detail(format!("CONNECT to port {port} is not in `destinations: connect_ports`")));
     }
     // What answers without an upstream can be asked in an opened tunnel, and only there.
-    let inside = || site.table().names_host(head.authority.host()) && site.opening(&head.authority).is_some();
+    let inside =
+        || site.table().names_host(head.authority.host()) && site.opening(&head.authority, &head.client).is_some();
     if !is_led_to(site, &head.authority) && !inside() {
         return Err(Error::new(ErrorKind::NoRoute)
             .with_detail(format!("no route leads to {} and the default is deny", head.authority)));
@@ -90,7 +91,7 @@ pub(super) async fn serve(mut leave: Leave, site: Arc<Site>, request: Request<Bo
         return Ok(leave.refused(error));
     }
     let head = &leave.exchange.head;
-    let opening = site.opening(&head.authority);
+    let opening = site.opening(&head.authority, &head.client);
     // To port 80, and of a host that is intercepted, what is inside is seen before anything is dialed; whatever turns out
     // not to be is asked again then.
     let opaque = head.authority.port_or(PLAIN) != PLAIN && opening.is_none();
@@ -158,7 +159,11 @@ impl Inside {
         let is_plain = self.exchange.head.authority.port_or(PLAIN) == PLAIN;
         let within = if is_plain { first_byte } else { SNIFF };
         let mut early = BytesMut::new();
-        let heard = timeout(within, sniff::peek(&mut client, &mut early)).await;
+        let mut heard = timeout(within, sniff::peek(&mut client, &mut early)).await;
+        if heard.is_err() && self.opening.is_some() && !self.may_carry() {
+            // Nothing but TLS has a way here, so a client that is slow to begin has its time.
+            heard = timeout(first_byte, sniff::peek(&mut client, &mut early)).await;
+        }
         let spoken = match heard {
             Ok(Ok(Some(Spoken::Http1))) => Some(conn::Inside::Http1),
             Ok(Ok(Some(Spoken::Http2))) => Some(conn::Inside::Http2),
@@ -183,6 +188,12 @@ impl Inside {
         // Something that is not HTTP after all: dialed now, through the same stack.
         let Some(upstream) = dialed.and_then(|dialed| dialed.take()) else { return self.late(client).await };
         self.carry(client, upstream, &worker).await;
+    }
+
+    /// Whether what is inside may go on as it is. Asked of a record of its own: no refusal is made of it.
+    fn may_carry(&self) -> bool {
+        let head = Head { client: self.entry.client.clone(), ..self.exchange.head.clone() };
+        is_led_to(&self.named, &head.authority) && permit::tunnel(&self.named, &Exchange::new(head, None), true).is_ok()
     }
 
     /// Serves the TLS inside as if it had come by itself.

@@ -1,4 +1,5 @@
-//! Who did not take a certificate of ours: clients that trust other authorities, or pin a certificate.
+//! Who did not take a certificate of ours: clients that trust other authorities, that pin a certificate, or that ask for
+//! another name than they told the proxy.
 //!
 //! Kept by host, with the last reason, so that somebody finds the app that needs the authority installed, or the host
 //! that needs `intercept: false`. Said once a host, and not more often than every ten seconds however many hosts a
@@ -28,6 +29,21 @@ pub struct Refusal {
     /// When, the last time.
     pub last: Tick,
     told: bool,
+}
+
+impl Refusal {
+    /// What helps.
+    pub const fn next(&self) -> &'static str {
+        next(self.reason)
+    }
+}
+
+/// What helps against a reason.
+pub(super) const fn next(reason: Refused) -> &'static str {
+    match reason {
+        Refused::Name => "let the client tell the proxy the name it asks for, or `intercept: false` for this host",
+        _ => "trust the authority (`attache ca show` says how), or `intercept: false` for this host",
+    }
 }
 
 /// See the module.

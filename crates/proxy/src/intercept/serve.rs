@@ -16,7 +16,7 @@ use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 use tokio_rustls::LazyConfigAcceptor;
 
-use super::Authority;
+use super::{Authority, refusals};
 use crate::listener::conn::{self, Entry};
 use crate::listener::drain::Mode;
 use crate::listener::sniff::Spoken;
@@ -118,23 +118,10 @@ impl Opening {
     }
 
     fn told(&self, host: &Host, reason: Refused) {
-        let refused = match reason {
-            Refused::UnknownCa
-            | Refused::BadCertificate
-            | Refused::CertificateUnknown
-            | Refused::Expired
-            | Refused::Closed
-            | Refused::Unused => self.authority.refusals.note(host, reason, clock::now()),
-            Refused::Name | Refused::Timeout | Refused::Tls => false,
-        };
-        if refused {
-            tracing::warn!(
-                %host,
-                reason = reason.label(),
-                route = %self.route,
-                "a client refused our certificate: let it trust the authority (`attache ca show` says how), or set \
-                 `intercept: false` for this host"
-            );
+        let is_listed = !matches!(reason, Refused::Timeout | Refused::Tls);
+        if is_listed && self.authority.refusals.note(host, reason, clock::now()) {
+            let (route, reason, next) = (&*self.route, reason.label(), refusals::next(reason));
+            tracing::warn!(%host, reason, route, next, "a client would not have its tunnel opened");
         }
     }
 }

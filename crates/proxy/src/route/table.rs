@@ -113,13 +113,14 @@ impl Table {
         })
     }
 
-    /// The first route of a host and port that says whether tunnels there are opened, and what it says: of the request
-    /// inside, which may want another one, nothing is known yet.
-    pub fn intercepts(&self, authority: &Authority) -> Option<(usize, bool)> {
+    /// The first route of a host and port, for this caller, that says whether tunnels there are opened, and what it says:
+    /// of the request inside, which may want another one, nothing is known yet.
+    pub fn intercepts(&self, authority: &Authority, caller: &Caller<'_>) -> Option<(usize, bool)> {
         let mut list = self.of(authority.host()).iter().copied();
         list.find_map(|index| {
             let here = self.routes[index].port().is_none_or(|wanted| authority.port() == Some(wanted));
-            self.intercept[index].filter(|_| here).map(|says| (index, says))
+            let says = self.intercept[index].filter(|_| here && self.routes[index].is_for(caller));
+            says.map(|says| (index, says))
         })
     }
 
