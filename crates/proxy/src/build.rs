@@ -68,38 +68,43 @@ pub fn snapshot(model: Model, generation: u64, ground: &Ground<'_>) -> Result<Sn
     let faulty = faulty(&model.default.policy).map_err(|error| wrong.push(format!("default: {error}").into()));
     let allow = permit::rules(&model.default.policy.allow);
     let allow = allow.map_err(|error| wrong.push(format!("default: {error}").into()));
-    match (table, default, via, faulty, gate, allow) {
-        (Ok(table), Ok(tls), Ok(via), Ok(faulty), Ok(gate), Ok(allow)) if wrong.is_empty() => Ok(Snapshot {
-            generation,
-            groups: groups(&model, &routes),
-            table,
-            routes,
-            default: Plan {
-                name: DEFAULT.into(),
-                policy: model.default.policy.clone(),
-                end: End::Hosts { tls },
-                allow,
-                any_host: true,
-                credential: None,
-                gate,
-                places: places(DEFAULT, &model.default.policy, true, ground.state),
-                paces: paces(DEFAULT, &model.default.policy, ground.state),
-                meters: meters(DEFAULT, &model.default.policy, ground.state),
-                hedges: None,
-                prefix: None,
-                mirrors: None,
-                faulty,
-                stale: None,
-                asides: Vec::new(),
-            },
-            fronts,
-            authority,
-            own: ground.own.to_vec(),
-            own_authority: own_authority(ground.own),
-            pseudonym: Arc::clone(ground.pseudonym),
-            via: Arc::new(via),
-            model,
-        }),
+    let decider = decider(&model.default.policy, ground.state);
+    let decider = decider.map_err(|error| wrong.push(format!("default: {error}").into()));
+    match (table, default, via, faulty, gate, (allow, decider)) {
+        (Ok(table), Ok(tls), Ok(via), Ok(faulty), Ok(gate), (Ok(allow), Ok(decider))) if wrong.is_empty() => {
+            Ok(Snapshot {
+                generation,
+                groups: groups(&model, &routes),
+                table,
+                routes,
+                default: Plan {
+                    name: DEFAULT.into(),
+                    policy: model.default.policy.clone(),
+                    end: End::Hosts { tls },
+                    allow,
+                    decider,
+                    any_host: true,
+                    credential: None,
+                    gate,
+                    places: places(DEFAULT, &model.default.policy, true, ground.state),
+                    paces: paces(DEFAULT, &model.default.policy, ground.state),
+                    meters: meters(DEFAULT, &model.default.policy, ground.state),
+                    hedges: None,
+                    prefix: None,
+                    mirrors: None,
+                    faulty,
+                    stale: None,
+                    asides: Vec::new(),
+                },
+                fronts,
+                authority,
+                own: ground.own.to_vec(),
+                own_authority: own_authority(ground.own),
+                pseudonym: Arc::clone(ground.pseudonym),
+                via: Arc::new(via),
+                model,
+            })
+        }
         _ => Err(wrong),
     }
 }
@@ -145,6 +150,7 @@ fn plan(model: &Model, route: &model::Route, state: &State) -> Result<Plan, Stri
         name: route.name.as_str().into(),
         policy: route.policy.clone(),
         allow: permit::rules(&route.policy.allow)?,
+        decider: decider(&route.policy, state)?,
         any_host: route.matcher.host == model::HostMatch::Any,
         credential: credential(route.policy.auth.as_ref(), state)?,
         gate: gate(model, &route.policy, state)?,
@@ -254,6 +260,13 @@ fn beside(model: &Model, route: &model::Route, from: &model::Aside, state: &Stat
         AsideTo::Upstream(name) => named(model, name, state)?,
     };
     Ok(Aside { target, credential: credential(from.auth.as_ref(), state)? })
+}
+
+/// Whoever else decides, at the root of its URL: the path is the question's.
+fn decider(policy: &Policy, state: &State) -> Result<Option<Target>, String> {
+    let to = policy.authorize.as_ref().map(|from| target_of(&from.url, &model::Tls::default(), state));
+    let target = to.transpose().map_err(|error| format!("authorize: {error}"))?;
+    Ok(target.map(|target| Target { base: String::new(), ..target }))
 }
 
 /// What a route's upstream is known by, if it has one of its own.
