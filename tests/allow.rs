@@ -165,3 +165,68 @@ fn explain_says_who_may_and_why_not() {
     assert!(ask("GET", &["user:bob"]).contains("for other callers"));
     assert!(ask("GET", &["user:alice", "unit:backup.service"]).contains("this caller may"));
 }
+
+#[tokio::test]
+async fn somebody_else_decides_and_is_told_who_calls() {
+    let decider = Upstream::http(|seen| {
+        let input: serde_json::Value = serde_json::from_slice(&seen.body).expect("JSON");
+        let input = &input["input"];
+        let may = input["method"] == "GET" && input["client"]["uid"].is_number();
+        let role = format!("{}-role", input["headers"]["x-tenant"].as_str().unwrap_or("no"));
+        let result = serde_json::json!({ "allow": may, "reason": "only to read", "headers": { "x-authz-role": role } });
+        Reply::ok(serde_json::json!({ "result": result }).to_string())
+    })
+    .await;
+    let upstream = Upstream::http(|seen| Reply::ok(seen.header("x-authz-role").unwrap_or("none").to_owned())).await;
+    let yaml = format!(
+        "routes:\n  - match: api.test\n    to: {}\n    authorize: {{ url: '{}', headers: [x-tenant], sets: x-authz-, timeout: \
+         5s }}\n",
+        upstream.url(""),
+        decider.url("/v1/data/attache/allow"),
+    );
+    let proxy = Proxy::start(&yaml);
+
+    let read = proxy.call("GET", "http://api.test/x", &["X-Tenant: a", "X-Authz-Role: root"], "").await;
+    let write = proxy.call("POST", "http://api.test/x", &["X-Tenant: a"], "body").await;
+
+    assert_eq!((read.status, read.text().as_str()), (200, "a-role"));
+    assert_eq!((write.status, write.reason().as_str()), (403, "forbidden"));
+    assert!(write.text().contains("only to read"), "{write:?}");
+    assert_eq!(upstream.count(), 1);
+    let questions = decider.requests();
+    assert_eq!(
+        (questions.len(), questions[0].target.as_str(), questions[0].method.as_str()),
+        (2, "/v1/data/attache/allow", "POST")
+    );
+    assert_eq!(decider.connections(), 1, "pooled");
+    let metrics = proxy.metrics().await;
+    for result in ["allowed", "denied"] {
+        assert_eq!(metrics.sum("attache_authorize_total", &[("result", result), ("route", "api.test")]), 1.0);
+    }
+    let log = proxy.finish();
+    assert_eq!((log[0].get("denied"), &log[1]["denied"]), (None, &"decision".into()));
+    assert!(log.iter().all(|line| line["attempts"].as_array().is_some_and(|all| all.len() <= 1)), "{log:?}");
+}
+
+#[tokio::test]
+async fn without_whoever_decides_nothing_passes_unless_it_is_chosen() {
+    let gone = testkit::Port::refused();
+    let upstream = upstream().await;
+    for (fail, status) in [("closed", 403), ("open", 200)] {
+        let yaml = format!(
+            "destinations: {{ connect_ports: [80, 443] }}\nresolve: {{ api.test: {} }}\nroutes:\n  - match: api.test\n    to: \
+             {}\n    authorize: {{ url: 'http://{}/x', fail: {fail} }}\n",
+            upstream.addr(),
+            upstream.url(""),
+            gone.addr(),
+        );
+        let proxy = Proxy::start(&yaml);
+
+        assert_eq!(proxy.get("http://api.test/").await.status, status, "{fail}");
+        let tunnel = proxy.client().await.connect_to("api.test:443").await;
+        assert_eq!(tunnel.status, 403, "nobody can be asked about what is inside");
+        let mut inside = proxy.client().await;
+        assert_eq!(inside.connect_to("api.test:80").await.status, 200);
+        assert_eq!(inside.call("GET", "/", &["Host: api.test"], "").await.status, status, "{fail}");
+    }
+}

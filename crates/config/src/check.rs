@@ -100,7 +100,7 @@ impl Check<'_> {
         let pass = fields.text("action") != Some("deny");
         let overridden = self.sources.overridden(fields.place("action"));
         if !pass && !overridden {
-            self.misplaced(fields, &["timeout", "allow"], "`default: deny` sends nothing on");
+            self.misplaced(fields, &["timeout", "allow", "authorize"], "`default: deny` sends nothing on");
         }
         if fields.section("rewrite", &crate::keys::REWRITE).written("prefix") {
             let at = fields.section("rewrite", &crate::keys::REWRITE).key("prefix");

@@ -120,6 +120,7 @@ pub(crate) static ROOT_KIND: Kind = Kind::Table(&ROOT);
 pub(crate) static DEFAULT_KIND: Kind = Kind::Table(&DEFAULT);
 pub(crate) static ROUTE_KIND: Kind = Kind::Table(&ROUTE);
 static UPSTREAM_KIND: Kind = Kind::Table(&UPSTREAM);
+static HEADER_KIND: Kind = Kind::Form(&HEADER);
 static RULE_KIND: Kind = Kind::Table(&RULE);
 static HOST_KIND: Kind = Kind::Form(&HOST);
 static PATH_MATCH_KIND: Kind = Kind::Form(&PATH_MATCH);
@@ -353,7 +354,7 @@ pub(crate) static BALANCE: Table = table(
     )]],
 );
 
-static POLICY: [Field; 17] = [
+static POLICY: [Field; 18] = [
     field("authenticate", Kind::Table(&AUTHENTICATE), Means("nobody is asked"), "Asks callers who they are."),
     field(
         "allow",
@@ -361,6 +362,7 @@ static POLICY: [Field; 17] = [
         Means("everyone who can reach the listener"),
         "Who may use it; everybody else is refused.",
     ),
+    field("authorize", Kind::Table(&AUTHORIZE), Means("off"), "Asks somebody else whether a request may be made."),
     field("rewrite", Kind::Table(&REWRITE), Is("{}"), "Changes to the target on its way out."),
     field("deadline", Kind::Table(&DEADLINE), Means("grpc-timeout only"), "How long the client itself waits."),
     field("retry", OrFalse(&RETRY_KIND), Is("{}"), "Repeats what is safe to repeat."),
@@ -473,6 +475,26 @@ static CALLERS: [Field; 10] = [
     field("name", Kind::Form(&SHOWN), Means("any"), "The subject, key or user that it showed; * for any."),
     field("claims", Map(&TEXT, &TEXTS_KIND), Is("{}"), "What its token says: paths such as org.id, and values."),
 ];
+
+pub(crate) static AUTHORIZE: Table = table(
+    "authorize",
+    "Asks somebody else whether a request may be made, in the shape of OPA's data API.",
+    Some("url"),
+    &[&[
+        field("url", Kind::Form(&URL), Required, "Where, with its path."),
+        field("timeout", Duration(1), Is("200ms"), "For an answer."),
+        field("fail", Word(&["closed", "open"]), Is("closed"), "Without an answer: refuse, or let pass."),
+        field("cache", Duration(0), Is("0s"), "How long an answer stands for the same question."),
+        field("headers", OneOrMany(&HEADER_KIND), Is("[]"), "Request headers that are told; never credentials."),
+        field(
+            "sets",
+            Kind::Form(&EDITED),
+            Means("nothing"),
+            "How headers begin that an answer sets, such as x-authz-.",
+        ),
+        field("concurrency", Int(1, 100_000), Is("64"), "Questions under way; beyond them there is no answer."),
+    ]],
+);
 
 pub(crate) static WHO: Table =
     table("who", "A caller; all parts must hold, and what is not known never does.", Some("is"), &[&CALLERS]);

@@ -4,6 +4,7 @@
 
 pub mod allow;
 pub mod authenticate;
+pub mod authorize;
 pub mod browser;
 pub mod compress;
 pub mod concurrency;

@@ -71,6 +71,8 @@ pub fn snapshot(model: Model, generation: u64, ground: &Ground<'_>) -> Result<Sn
     let faulty = faulty(&model.default.policy).map_err(|error| wrong.push(format!("default: {error}").into()));
     let allow = permit::rules(&model.default.policy.allow);
     let allow = allow.map_err(|error| wrong.push(format!("default: {error}").into()));
+    let decider = decider(&model.default.policy, ground.state);
+    let decider = decider.map_err(|error| wrong.push(format!("default: {error}").into()));
     let parents = parents::all(&model, ground.state).map_err(|error| wrong.push(error.into()));
     if let Ok(parents) = &parents {
         routes.iter_mut().for_each(|plan| parents::lead(plan, parents));
@@ -78,8 +80,10 @@ pub fn snapshot(model: Model, generation: u64, ground: &Ground<'_>) -> Result<Sn
     if let (Ok(parents), true) = (&parents, wrong.is_empty()) {
         ground.state.set_parents(parents.clone());
     }
-    match (table, default, via, faulty, gate, allow, parents) {
-        (Ok(table), Ok(tls), Ok(via), Ok(faulty), Ok(gate), Ok(allow), Ok(parents)) if wrong.is_empty() => {
+    match (table, default, via, faulty, gate, (allow, decider), parents) {
+        (Ok(table), Ok(tls), Ok(via), Ok(faulty), Ok(gate), (Ok(allow), Ok(decider)), Ok(parents))
+            if wrong.is_empty() =>
+        {
             Ok(Snapshot {
                 generation,
                 groups: groups(&model, &routes),
@@ -90,6 +94,7 @@ pub fn snapshot(model: Model, generation: u64, ground: &Ground<'_>) -> Result<Sn
                     policy: model.default.policy.clone(),
                     end: End::Hosts(Hosts { tls, parents }),
                     allow,
+                    decider,
                     any_host: true,
                     credential: None,
                     gate,
@@ -157,6 +162,7 @@ fn plan(model: &Model, route: &model::Route, state: &State) -> Result<Plan, Stri
         name: route.name.as_str().into(),
         policy: route.policy.clone(),
         allow: permit::rules(&route.policy.allow)?,
+        decider: decider(&route.policy, state)?,
         any_host: route.matcher.host == model::HostMatch::Any,
         credential: credential(route.policy.auth.as_ref(), state)?,
         gate: gate(model, &route.policy, state)?,
@@ -266,6 +272,13 @@ fn beside(model: &Model, route: &model::Route, from: &model::Aside, state: &Stat
         AsideTo::Upstream(name) => named(model, name, state)?,
     };
     Ok(Aside { target, credential: credential(from.auth.as_ref(), state)? })
+}
+
+/// Whoever else decides, at the root of its URL: the path is the question's.
+fn decider(policy: &Policy, state: &State) -> Result<Option<Target>, String> {
+    let to = policy.authorize.as_ref().map(|from| target_of(&from.url, &model::Tls::default(), state));
+    let target = to.transpose().map_err(|error| format!("authorize: {error}"))?;
+    Ok(target.map(|target| Target { base: String::new(), ..target }))
 }
 
 /// What a route's upstream is known by, if it has one of its own.

@@ -38,6 +38,8 @@ pub struct Explanation {
     layers: Vec<&'static str>,
     /// Who may use it, a rule each; none: everyone who can reach the listener.
     allow: Vec<String>,
+    /// Who else decides; empty for nobody.
+    authorize: String,
     targets: Vec<String>,
     timeouts: Vec<(&'static str, String)>,
     /// How a client says how long it waits; empty where it has no say.
@@ -177,6 +179,7 @@ fn refused(request: String, door: &'static str, why: &str) -> Explanation {
         notes: vec![why.to_owned()],
         layers: Vec::new(),
         allow: Vec::new(),
+        authorize: String::new(),
         targets: Vec::new(),
         timeouts: Vec::new(),
         deadline: String::new(),
@@ -221,6 +224,7 @@ fn of_plan(plan: &Plan, request: String, door: &'static str) -> Explanation {
         notes: policy.fault.iter().map(detours::fault).collect(),
         layers: Vec::new(),
         allow: who_may(plan),
+        authorize: policy.authorize.as_ref().map(callers::decider).unwrap_or_default(),
         targets,
         timeouts: timeouts(policy),
         deadline: policy.deadline.as_ref().map(deadline).unwrap_or_default(),
@@ -445,6 +449,9 @@ impl fmt::Display for Explanation {
         }
         row("stack", &self.layers.join(" > "))?;
         self.allow.iter().try_for_each(|rule| row("allow", rule))?;
+        if !self.authorize.is_empty() {
+            row("authorize", &self.authorize)?;
+        }
         for target in &self.targets {
             row("goes to", target)?;
         }

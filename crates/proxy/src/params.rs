@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use config::model::{self, HeaderEdit, Policy};
 use exchange::{ArcService, Load};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use middleware::{
-    Algorithms, allow, browser, compress, concurrency, deadline, decompress, headers, pacing, rate_limit, redirect,
-    respond, retry, target,
+    Algorithms, allow, authorize, browser, compress, concurrency, deadline, decompress, headers, pacing, rate_limit,
+    redirect, respond, retry, target,
 };
 use policy::backoff::Backoff;
 use policy::{breaker, budget, health, hedge};
@@ -43,6 +43,32 @@ pub fn browser(plan: &Plan) -> Option<browser::Params> {
 pub fn allow(plan: &Plan) -> Option<allow::Params> {
     let rules = plan.allow.iter().map(Rule::layered).collect();
     (!plan.allow.is_empty()).then_some(allow::Params { rules })
+}
+
+/// Only where somebody else is asked; `service` is the way there.
+pub fn authorize(
+    plan: &Plan,
+    worker: &Worker,
+    service: impl FnOnce(&Target) -> ArcService,
+) -> Option<(authorize::Params, authorize::State)> {
+    let (from, to) = (plan.policy.authorize.as_ref()?, plan.decider.as_ref()?);
+    let path = if from.url.base.is_empty() { "/" } else { &from.url.base };
+    let url = Uri::builder().scheme(to.scheme.clone()).authority(to.authority.clone()?).path_and_query(path).build();
+    let params = authorize::Params {
+        url: url.ok()?,
+        timeout: from.timeout,
+        fail_open: from.fail_open,
+        cache: from.cache,
+        headers: from.headers.iter().filter_map(|text| name(text)).collect(),
+        sets: from.sets.clone(),
+        concurrency: from.concurrency,
+    };
+    Some((params, authorize::State { service: service(to), stats: worker.stats().route(&plan.name) }))
+}
+
+/// How whoever decides is reached: nothing of the route's own timeouts and changes.
+pub fn decider() -> Arc<upstream::Params> {
+    upstream(&Policy::default())
 }
 
 /// Only where something is sent, and the route says how much at once.
@@ -267,6 +293,20 @@ pub fn target<'a>(
         },
         rewrite: rewrite(plan),
     }
+}
+
+/// A target by itself, without anything of a route.
+pub fn alone(to: &Target, service: ArcService, load: Arc<dyn Load>) -> target::Params {
+    let scheme = Some(to.scheme.clone());
+    let only = target::Candidate {
+        weight: None,
+        scheme,
+        authority: to.authority.clone(),
+        base: to.base.clone(),
+        service,
+        load,
+    };
+    target::Params { candidates: vec![only], ..target::Params::default() }
 }
 
 /// Where a request goes to its own host: `None` unless something is rewritten.

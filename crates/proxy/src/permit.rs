@@ -16,7 +16,7 @@ use config::model::{self, HostMatch};
 use exchange::detour::Denied;
 use exchange::identity::who::User;
 use exchange::identity::{Caller, Who};
-use exchange::{Error, Exchange, Head, Host};
+use exchange::{Error, ErrorKind, Exchange, Head, Host};
 use http::Method;
 use middleware::allow;
 
@@ -101,30 +101,38 @@ pub fn request(plan: &Plan, exchange: &Exchange) -> Result<(), Error> {
 
 /// Whether whoever sent this CONNECT may have the tunnel; `opaque`: what is inside is not seen.
 pub fn tunnel(site: &Site, exchange: &Exchange, opaque: bool) -> Result<(), Error> {
+    asked(site, exchange, opaque).map_err(|(by, error)| {
+        exchange.detour.deny(by);
+        error
+    })
+}
+
+fn asked(site: &Site, exchange: &Exchange, opaque: bool) -> Result<(), (Denied, Error)> {
     let (head, caller) = (&exchange.head, Caller::of(exchange));
     let plans = &site.snapshot().routes;
     let mut named = site.table().to(&head.authority).peekable();
     if named.peek().is_none() {
-        return among(&site.snapshot().default, exchange, opaque);
+        return among(&site.snapshot().default, exchange, opaque).map_err(|error| (Denied::Rule, error));
     }
     let (mut refused, mut admitted) = (None, false);
-    for index in named {
-        if !site.table().is_for(index, &caller) {
-            continue;
-        }
+    for index in named.filter(|index| site.table().is_for(*index, &caller)) {
         match among(&plans[index], exchange, opaque) {
             Ok(()) if !opaque => return Ok(()),
-            Ok(()) => admitted = true,
-            Err(error) => refused = refused.or(Some(error)),
+            Ok(()) if plans[index].decider.is_none() => admitted = true,
+            Ok(()) => refused = refused.or_else(|| Some((Denied::Decision, undecided()))),
+            Err(error) => refused = refused.or(Some((Denied::Rule, error))),
         }
     }
     if admitted && refused.is_none() {
         return Ok(());
     }
-    Err(refused.unwrap_or_else(|| {
-        exchange.detour.deny(Denied::Route);
-        nobody(head)
-    }))
+    Err(refused.unwrap_or_else(|| (Denied::Route, nobody(head))))
+}
+
+/// Whoever else decides is asked about requests, and those of this tunnel are not seen.
+fn undecided() -> Error {
+    let detail = "`authorize` decides about each request, and what is inside a tunnel is not seen";
+    Error::new(ErrorKind::Forbidden).with_detail(detail)
 }
 
 fn among(plan: &Plan, exchange: &Exchange, opaque: bool) -> Result<(), Error> {
@@ -133,14 +141,13 @@ fn among(plan: &Plan, exchange: &Exchange, opaque: bool) -> Result<(), Error> {
     if plan.allow.is_empty() || unmet().any(|key| key.is_none()) {
         return Ok(());
     }
-    exchange.detour.deny(Denied::Rule);
     Err(allow::refusal(&caller, unmet().flatten()))
 }
 
 /// The error where routes name a host, and none is for this caller.
 pub fn nobody(head: &Head) -> Error {
     let detail = format!("no route of {} is for this caller (`match: who`)", head.authority);
-    Error::new(exchange::ErrorKind::Forbidden).with_detail(detail)
+    Error::new(ErrorKind::Forbidden).with_detail(detail)
 }
 
 fn is_host(wanted: &HostMatch, host: &Host, port: u16) -> bool {

@@ -92,6 +92,8 @@ pub struct Plan {
     pub end: End,
     /// Who may; none: everyone.
     pub allow: Arc<[Arc<Rule>]>,
+    /// Whoever else decides.
+    pub decider: Option<Target>,
     /// Its match names no host.
     pub any_host: bool,
     /// The credential, if it has one.

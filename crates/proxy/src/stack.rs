@@ -8,8 +8,8 @@ use exchange::{ArcService, Authority, Client, Exchange, Load, Random};
 use middleware::credentials::sigv4;
 use middleware::observe::Watch;
 use middleware::{
-    allow, authenticate, browser, compress, concurrency, credentials, deadline, decompress, fallback, fault, headers,
-    hedge, mirror, pacing, rate_limit, redirect, respond, retry, target,
+    allow, authenticate, authorize, browser, compress, concurrency, credentials, deadline, decompress, fallback, fault,
+    headers, hedge, mirror, pacing, rate_limit, redirect, respond, retry, target,
 };
 use telemetry::Observer;
 use tower::Layer;
@@ -54,6 +54,15 @@ pub fn build(plan: &Plan, snapshot: &Snapshot, worker: &Arc<Worker>) -> Stack {
     let browser = route.push("browser", params::browser(plan).map(browser::layer)); // a web page may not borrow a credential
     let authenticate = route.push("authenticate", plan.gate.clone().map(authenticate::layer)); // who is asking, before anything is decided by it
     let allow = route.push("allow", params::allow(plan).map(allow::layer)); // who may; everybody else is refused
+    let authorize = route.push(
+        "authorize", // whether somebody else says so too
+        params::authorize(plan, worker, |to| {
+            let upstream = Arc::new(bottom(to, params::decider(), worker));
+            let load: Arc<dyn Load> = Arc::clone(&upstream) as _;
+            target::service(params::alone(to, ArcService::shared(upstream), load), random.clone())
+        })
+        .map(|(params, state)| authorize::layer(params, state)),
+    );
     let rate =
         route.push("rate_limit", params::rate_limit(plan).map(|(params, meters)| rate_limit::layer(params, meters))); // no more than so many in a time
     let fallback = route.push(
@@ -113,6 +122,7 @@ pub fn build(plan: &Plan, snapshot: &Snapshot, worker: &Arc<Worker>) -> Stack {
         browser,
         authenticate,
         allow,
+        authorize,
         rate,
         fallback,
         fault,

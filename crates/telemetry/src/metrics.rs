@@ -26,7 +26,7 @@ use prometheus::Registry;
 
 use self::collect::{Collect, State};
 pub use self::connections::{Connection, Direction, Proto, Rejection, Side, Tunnel};
-pub use self::detours::Mirrored;
+pub use self::detours::{Authorized, Mirrored};
 pub use self::endpoints::EndpointSource;
 pub use self::events::{Certificate, Events};
 pub use self::intercepts::{Intercepts, Refused};

@@ -7,8 +7,8 @@ use crate::diag::Report;
 use crate::effective::carries_secret;
 use crate::fields::Fields;
 use crate::keys::{
-    AUTH, BALANCE, BREAKER, BUDGET, COMPRESS, DEADLINE, DECOMPRESS, DEFAULT, DEFAULT_KIND, DEFAULT_TIMEOUT, EDIT,
-    FAULT, HEADERS, HEDGE, LIMIT, QUEUE, RETRY, REWRITE, ROUTE, ROUTE_KIND, SLOW, TIMEOUT, TLS,
+    AUTH, AUTHORIZE, BALANCE, BREAKER, BUDGET, COMPRESS, DEADLINE, DECOMPRESS, DEFAULT, DEFAULT_KIND, DEFAULT_TIMEOUT,
+    EDIT, FAULT, HEADERS, HEDGE, LIMIT, QUEUE, RETRY, REWRITE, ROUTE, ROUTE_KIND, SLOW, TIMEOUT, TLS,
 };
 use crate::model::{
     Algorithms, Balance, Breaker, Budget, Compress, Conditions, Deadline, Decompress, HeaderEdit, Headers, Hedge,
@@ -70,6 +70,7 @@ impl Check<'_> {
         Policy {
             allow: self.allow(fields),
             authenticate: super::identity::authenticate(fields),
+            authorize: fields.table("authorize", &AUTHORIZE).and_then(|from| self.authorize(&from)),
             rewrite: self.rewrite(&fields.section("rewrite", &REWRITE)),
             timeout: self.timeout(fields, kind),
             deadline: fields.table("deadline", &DEADLINE).and_then(|deadline| self.deadline(&deadline)),

@@ -1,9 +1,10 @@
 //! Callers, and what they may do.
 
 use super::Check;
+use crate::effective::carries_secret;
 use crate::fields::Fields;
 use crate::keys::{RULE, WHO};
-use crate::model::{HostMatch, Rule, Who};
+use crate::model::{Authorize, HostMatch, Rule, Who};
 use crate::raw::{Node, Value};
 use crate::values;
 
@@ -32,6 +33,37 @@ impl Check<'_> {
             methods: fields.all("methods", values::method),
             paths: fields.all("paths", values::path_match),
         }
+    }
+
+    /// Who else decides.
+    pub(super) fn authorize(&mut self, fields: &Fields<'_>) -> Option<Authorize> {
+        let headers = fields.all("headers", values::header_name);
+        for node in
+            fields.list("headers").iter().filter(|node| node.scalar().is_some_and(|name| carries_secret(&name.text)))
+        {
+            let name = node.scalar().map_or("", |name| &name.text);
+            let message = format!("`{name}` usually carries a secret, which is nothing to decide by");
+            self.report.error("bad-value", node.at, message, "remove it: who calls is told as `identity` and `client`");
+        }
+        let sets = fields.parse("sets", values::edited_header);
+        if let Some(prefix) = sets.as_deref().filter(|prefix| !prefix.ends_with('-') || carries_secret(prefix)) {
+            let message = format!("`{prefix}` may be the beginning of a header that means something");
+            self.report.error(
+                "bad-value",
+                fields.place("sets"),
+                message,
+                "write a prefix of its own, such as `x-authz-`",
+            );
+        }
+        Some(Authorize {
+            url: fields.parse("url", values::url)?,
+            timeout: fields.duration("timeout"),
+            fail_open: fields.text("fail") == Some("open"),
+            cache: fields.duration("cache"),
+            headers,
+            sets,
+            concurrency: fields.int("concurrency"),
+        })
     }
 
     /// A caller that a connection alone shows.

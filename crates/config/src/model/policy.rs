@@ -9,6 +9,8 @@ pub struct Policy {
     pub allow: Vec<Rule>,
     /// `None`: what callers show is neither read nor stripped.
     pub authenticate: Option<Authenticate>,
+    /// `None`: nobody else is asked.
+    pub authorize: Option<Authorize>,
     pub rewrite: Rewrite,
     pub timeout: Timeout,
     /// `None`: a client has no say, but for `grpc-timeout`.

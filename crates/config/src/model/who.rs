@@ -1,6 +1,8 @@
 //! Whom a rule means, and what that caller may do.
 
-use super::{HostMatch, PathMatch};
+use std::time::Duration;
+
+use super::{HostMatch, PathMatch, Url};
 
 /// A caller; all that is given must hold, and what is not known of one never does.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -36,4 +38,20 @@ pub struct Rule {
     pub hosts: Vec<HostMatch>,
     pub methods: Vec<String>,
     pub paths: Vec<PathMatch>,
+}
+
+/// Somebody else who decides.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Authorize {
+    pub url: Url,
+    pub timeout: Duration,
+    /// Without an answer a request passes.
+    pub fail_open: bool,
+    /// Zero: no answer is kept.
+    pub cache: Duration,
+    /// Lower-case.
+    pub headers: Vec<String>,
+    /// How the names of headers begin, lower-case, that an answer may set.
+    pub sets: Option<String>,
+    pub concurrency: u32,
 }

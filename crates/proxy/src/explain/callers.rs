@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use config::model::{HostMatch, PathMatch, Rule, User, Who};
+use config::model::{Authorize, HostMatch, PathMatch, Rule, User, Who};
 use exchange::identity::{Certificate, Process, Proof};
 use exchange::{Client, Peer, Principal};
 use serde_json::{Map, Value};
@@ -57,6 +57,17 @@ pub(super) fn who(who: &Who) -> String {
     parts.extend(keys.into_iter().filter_map(|(key, value)| Some(format!("{key} {}", value.as_ref()?))));
     parts.extend(who.claims.iter().map(|(path, values)| format!("claim {path} {}", values.join("|"))));
     parts.join(" and ")
+}
+
+/// Who else decides.
+pub(super) fn decider(from: &Authorize) -> String {
+    let without = if from.fail_open { "passes" } else { "is refused" };
+    let kept = if from.cache.is_zero() { String::new() } else { format!("; an answer stands for {:?}", from.cache) };
+    let url = &from.url;
+    format!(
+        "asks {}:{}{} for {:?}, without an answer a request {without}{kept}",
+        url.host, url.port, url.base, from.timeout
+    )
 }
 
 /// The client that is `user:alice`, `unit:backup.service`, `name:app`, `claim:org.id=7`...

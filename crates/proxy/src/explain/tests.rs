@@ -30,7 +30,7 @@ fn assert_told(url: &str, told: &[&str]) {
 
 #[test]
 fn every_policy_of_a_route_is_told() {
-    let layers = "observe > deadline > browser > authenticate > allow > rate_limit > fallback > fault > concurrency > mirror > compress > \
+    let layers = "observe > deadline > browser > authenticate > allow > authorize > rate_limit > fallback > fault > concurrency > mirror > compress > \
                   decompress > retry > hedge > target > pacing > headers > credentials > upstream";
     assert_told(
         "http://api.example.com/v1/?lang=en",
@@ -39,6 +39,7 @@ fn every_policy_of_a_route_is_told() {
             "anyone_local, GET HEAD",
             "user alice and unit backup.service and cgroup /system.slice/* and container 4f5b9c0d1e2f, at *.example.com, of \
              /v1/reports/",
+            "asks 127.0.0.1:8181/v1/data/attache/allow for 200ms, without an answer a request is refused",
             "spiffe spiffe://example.org/ns/prod/*",
             "identity partners and name app and claim scope read|write and claim org.id 7",
             "asks for    corp or machines; 407 without, 401 as an origin",

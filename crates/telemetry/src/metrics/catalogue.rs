@@ -35,6 +35,8 @@ families! {
     FALLBACKS COUNTER "attache_fallbacks_total" ["route", "by", "reason"] "Answers by a fallback, by status class or reason of what it stood in for.";
     FAULTS COUNTER "attache_faults_total" ["route", "kind"] "Faults that were injected on purpose.";
     MIRRORED COUNTER "attache_mirrored_total" ["route", "result"] "Requests that were to be copied to a mirror, by what became of the copy.";
+    AUTHORIZE COUNTER "attache_authorize_total" ["route", "result"] "Decisions of somebody else about requests.";
+    AUTHORIZE_DURATION HISTOGRAM "attache_authorize_duration_seconds" ["route"] "From the question to its answer, or to giving up.";
     TRAILERS_DROPPED COUNTER "attache_trailers_dropped_total" ["route"] "Responses whose trailers HTTP/1 could not carry, since the upstream had not announced them.";
     BYTES COUNTER "attache_bytes_total" ["route", "direction"] "Body bytes from (in) and to (out) clients.";
     CONNECTIONS GAUGE "attache_connections" ["side", "proto"] "Open connections.";

@@ -152,6 +152,14 @@ fn routes(routes: &[RouteStats], out: &mut Vec<MetricFamily>) {
     each(&f::MIRRORED, &|to, stats, route| {
         stats.detours.each_mirrored(|result, count| to.count(&[route, result], count));
     });
+    each(&f::AUTHORIZE, &|to, stats, route| {
+        stats.detours.each_authorized(|result, count| to.count(&[route, result], count));
+    });
+    each(&f::AUTHORIZE_DURATION, &|to, stats, route| {
+        if stats.decisions.count() > 0 {
+            to.histogram(&[route], &stats.decisions);
+        }
+    });
     each(&f::TRAILERS_DROPPED, &|to, stats, route| to.count(&[route], stats.trailers_dropped.get()));
     each(&f::BYTES, &|to, stats, route| {
         to.count(&[route, "in"], stats.bytes_in.get());

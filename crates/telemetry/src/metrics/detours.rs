@@ -42,12 +42,43 @@ impl Mirrored {
     }
 }
 
+/// What came of asking somebody else whether a request may be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Authorized {
+    /// It may.
+    Allowed,
+    /// It may not.
+    Denied,
+    /// As was answered before.
+    Kept,
+    /// No answer: it passed.
+    FailedOpen,
+    /// No answer: it was refused.
+    FailedClosed,
+}
+
+impl Authorized {
+    const ALL: [Self; 5] = [Self::Allowed, Self::Denied, Self::Kept, Self::FailedOpen, Self::FailedClosed];
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Allowed => "allowed",
+            Self::Denied => "denied",
+            Self::Kept => "kept",
+            Self::FailedOpen => "failed_open",
+            Self::FailedClosed => "failed_closed",
+        }
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Detours {
     fallbacks: [[Count; labels::RESULTS]; By::ALL.len()],
     faults: [Count; Fault::ALL.len()],
     mirrored: [Count; Mirrored::ALL.len()],
+    authorized: [Count; Authorized::ALL.len()],
 }
 
 impl Default for Detours {
@@ -56,6 +87,7 @@ impl Default for Detours {
             fallbacks: std::array::from_fn(|_| std::array::from_fn(|_| Count::default())),
             faults: Default::default(),
             mirrored: Default::default(),
+            authorized: Default::default(),
         }
     }
 }
@@ -98,12 +130,23 @@ impl Detours {
         }
     }
 
+    pub(super) fn authorized(&self, how: Authorized) {
+        self.authorized[how as usize].add(1);
+    }
+
+    /// Calls `see` with what came of decisions, and how often.
+    pub(super) fn each_authorized(&self, mut see: impl FnMut(&'static str, u64)) {
+        for (how, count) in Authorized::ALL.iter().zip(&self.authorized).filter(|(_, count)| count.get() > 0) {
+            see(how.label(), count.get());
+        }
+    }
+
     pub(super) fn absorb(&self, other: &Self) {
         for (sum, more) in self.fallbacks.iter().flatten().zip(other.fallbacks.iter().flatten()) {
             sum.absorb(more);
         }
-        let mine = self.faults.iter().chain(&self.mirrored);
-        for (sum, more) in mine.zip(other.faults.iter().chain(&other.mirrored)) {
+        let mine = self.faults.iter().chain(&self.mirrored).chain(&self.authorized);
+        for (sum, more) in mine.zip(other.faults.iter().chain(&other.mirrored).chain(&other.authorized)) {
             sum.absorb(more);
         }
     }

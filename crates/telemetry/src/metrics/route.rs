@@ -4,6 +4,7 @@
 //! of the request, the list of its attempts), no text and no allocation.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use exchange::race::Race;
 use exchange::{Attempt, ErrorKind, Exchange};
@@ -11,7 +12,7 @@ use parking_lot::Mutex;
 use policy::Tick;
 
 use super::cell::{Count, DURATIONS, Histogram, OVERHEADS};
-use super::detours::{Detours, Mirrored};
+use super::detours::{Authorized, Detours, Mirrored};
 use super::requests::Requests;
 use crate::{labels, outcome};
 
@@ -31,6 +32,7 @@ pub struct RouteStats {
     pub(super) rejected: [Count; ErrorKind::ALL.len()],
     pub(super) trailers_dropped: Count,
     pub(super) detours: Detours,
+    pub(super) decisions: Histogram,
     pub(super) bytes_in: Count,
     pub(super) bytes_out: Count,
     /// Few and only after failures: the words are literals of the code.
@@ -54,6 +56,7 @@ impl RouteStats {
             rejected: std::array::from_fn(|_| Count::default()),
             trailers_dropped: Count::default(),
             detours: Detours::default(),
+            decisions: Histogram::new(&DURATIONS),
             bytes_in: Count::default(),
             bytes_out: Count::default(),
             retry_denied: Mutex::default(),
@@ -115,6 +118,14 @@ impl RouteStats {
         self.detours.mirrored(how);
     }
 
+    /// Counts a decision of somebody else, and what it took if it was asked for.
+    pub fn authorized(&self, how: Authorized, took: Option<Duration>) {
+        self.detours.authorized(how);
+        if let Some(took) = took {
+            self.decisions.record(took);
+        }
+    }
+
     fn raced(&self, race: &Race) {
         if race.is_made() {
             self.hedges[usize::from(race.is_won())].add(1);
@@ -141,6 +152,7 @@ impl RouteStats {
         }
         self.trailers_dropped.absorb(&other.trailers_dropped);
         self.detours.absorb(&other.detours);
+        self.decisions.absorb(&other.decisions);
         self.bytes_in.absorb(&other.bytes_in);
         self.bytes_out.absorb(&other.bytes_out);
         for (sum, more) in [(&self.retry_denied, &other.retry_denied), (&self.hedge_denied, &other.hedge_denied)] {
@@ -166,8 +178,6 @@ fn own<'a>(attempts: &'a [Attempt], exchange: &Exchange) -> impl Iterator<Item =
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use exchange::Attempt;
 
