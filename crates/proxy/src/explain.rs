@@ -1,5 +1,6 @@
 //! Which route a request would take and what it would meet there. Nothing is sent.
 
+mod asks;
 mod callers;
 mod credential;
 mod detours;
@@ -13,7 +14,6 @@ use config::model::{self, Policy};
 use exchange::{Authority, Client, Door, Exchange, Head};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
-use middleware::authenticate::Gate;
 use serde::Serialize;
 
 use crate::offline::Offline;
@@ -176,7 +176,7 @@ fn tunnel(site: &Site, mut head: Head, request: String, asked: bool) -> Explanat
     explanation.targets = vec![format!("{}:{port}, as it is{way}", head.authority.host())];
     explanation.notes.push("a tunnel: what is inside is not seen, so only the dial is retried".into());
     let gate = site.snapshot().tunnel_gate(&target);
-    explanation.authenticate = gate.map(|gate| asks(&gate, door)).unwrap_or_default();
+    explanation.authenticate = gate.map(|gate| asks::asks(&gate, door)).unwrap_or_default();
     if named {
         let host = head.authority.host();
         explanation.notes.push(format!(
@@ -273,18 +273,10 @@ fn of_plan(plan: &Plan, request: String, door: &'static str) -> Explanation {
         limit: limit(plan),
         endpoints: String::new(),
         credential: policy.auth.as_ref().map_or_else(|| "none".into(), credential::credential),
-        authenticate: plan.gate.as_deref().map(|gate| asks(gate, door)).unwrap_or_default(),
+        authenticate: plan.gate.as_deref().map(|gate| asks::asks(gate, door)).unwrap_or_default(),
         fallback: detours::fallbacks(policy),
         mirror: policy.mirror.as_ref().map(detours::mirror).unwrap_or_default(),
     }
-}
-
-/// Who may show themselves, and what becomes of those who do not.
-fn asks(gate: &Gate, door: &str) -> String {
-    let (names, required) = gate.asks();
-    let status = if door.contains("CONNECT") { "CONNECT without it gets 407" } else { "407 without, 401 as an origin" };
-    let without = if required { status } else { "without, it goes on" };
-    format!("{}; {without}", names.join(" or "))
 }
 
 fn timeouts(policy: &Policy) -> Vec<(&'static str, String)> {
