@@ -14,10 +14,10 @@ def target(form):
 
 
 class Client:
-    """A keep-alive connection that sends the same GET again and again."""
+    """A keep-alive connection that sends the same GET again and again, with `fields`, which are whole lines."""
 
-    def __init__(self, port, form="absolute", timeout=30):
-        self.request = f"GET {target(form)} HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
+    def __init__(self, port, form="absolute", timeout=30, fields=""):
+        self.request = f"GET {target(form)} HTTP/1.1\r\nHost: {HOST}\r\n{fields}\r\n".encode()
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=timeout)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -59,10 +59,10 @@ class Client:
         return data + more
 
 
-def crowd(port, form, connections, requests, timeout=60):
+def crowd(port, form, connections, requests, timeout=60, fields=""):
     """`requests` GETs over `connections` keep-alive connections, each with one under way at any time."""
     with selectors.DefaultSelector() as selector, contextlib.ExitStack() as stack:
-        clients = [stack.enter_context(Client(port, form, timeout)) for _ in range(connections)]
+        clients = [stack.enter_context(Client(port, form, timeout, fields)) for _ in range(connections)]
         for one in clients:
             selector.register(one.socket, selectors.EVENT_READ, one)
         asked = done = 0
@@ -81,10 +81,10 @@ def crowd(port, form, connections, requests, timeout=60):
                         asked += 1
 
 
-def answers(port, form="absolute"):
+def answers(port, form="absolute", fields=""):
     """Whether one request over a new connection succeeds."""
     try:
-        with Client(port, form, timeout=2) as client:
+        with Client(port, form, 2, fields) as client:
             client.get()
         return True
     except (OSError, ValueError):

@@ -8,7 +8,7 @@ import subprocess
 from . import CONFIGS, TARGET, Failure, tools
 
 PEERS = ("haproxy", "nginx", "envoy")
-CONFIG_NAMES = ("plain", "default", "full", "tls")
+CONFIG_NAMES = ("plain", "default", "full", "tls", "jwt")
 
 
 class Proxy:

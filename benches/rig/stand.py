@@ -12,7 +12,7 @@ import socket
 import subprocess
 import tempfile
 
-from . import CONFIGS, Failure, client, process, tools
+from . import CONFIGS, Failure, client, jwt, process, tools
 
 DIRECTORY = "/tmp/attache-bench"
 
@@ -30,6 +30,7 @@ class Stand:
         try:
             (self.dir / "token").write_text("s3cr3t\n")
             (self.dir / "token").chmod(0o600)
+            (self.dir / "secret").write_text(jwt.SECRET)
             if self.backends:
                 self.ports = {str(4790 + n): free() for n in range(self.backends)}
                 return self
@@ -60,7 +61,7 @@ class Stand:
         copy.write_text(text)
         return copy
 
-    def start(self, proxy, config, core=None, wrap=(), patience=20, form="absolute", edit=lambda text: text):
+    def start(self, proxy, config, core=None, wrap=(), patience=20, form="absolute", edit=lambda text: text, fields=""):
         """Starts a proxy on fresh ports, with its configuration edited, and waits until it answers."""
         log = self.dir / "proxy.log"
         access = self.dir / "access.log"
@@ -78,7 +79,7 @@ class Stand:
                 raise running.complain(f"{proxy.name} does not start with {placed.name}")
             if proxy.ready and client.status(ports["4781"], proxy.ready) != 200:
                 return False
-            return client.answers(running.port, form)
+            return client.answers(running.port, form, fields)
 
         try:
             if not process.wait(ready, patience):

@@ -368,6 +368,8 @@ async fn every_algorithm_that_is_listed_is_accepted_by_its_key_and_its_token_goe
             assert_eq!(forward(&proxy, &format!("bearer {token}")).await.status, 200, "{what}");
             assert_eq!(reverse(&proxy, &format!("Authorization: Bearer {token}")).await.status, 200, "{what}");
         }
+        assert_eq!(forward(&proxy, token).await.status, 407, "{what}: known, but not by itself");
+        assert_eq!(reverse(&proxy, &format!("Authorization: {token}")).await.status, 401, "{what}");
     }
 
     let seen = upstream.requests();

@@ -1,9 +1,11 @@
 //! Which route a request would take and what it would meet there. Nothing is sent.
 
+mod asks;
 mod callers;
 mod credential;
 mod detours;
 mod egress;
+mod limit;
 mod tunnel;
 
 use std::fmt;
@@ -14,11 +16,9 @@ use config::model::{self, Policy};
 use exchange::{Authority, Client, Door, Exchange, Head};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
-use middleware::authenticate::Gate;
 use serde::Serialize;
 
 use crate::offline::Offline;
-use crate::params;
 use crate::permit;
 use crate::snapshot::{End, Plan};
 use crate::stack::Site;
@@ -231,21 +231,13 @@ fn of_plan(plan: &Plan, request: String, door: &'static str) -> Explanation {
         retry: policy.retry.as_ref().map_or_else(|| "off".into(), retry) + renewed(plan),
         hedge: policy.hedge.as_ref().map(hedge).unwrap_or_default(),
         breaker: policy.breaker.as_ref().map_or_else(|| "off".into(), breaker),
-        limit: limit(plan),
+        limit: limit::limit(plan),
         endpoints: String::new(),
         credential: policy.auth.as_ref().map_or_else(|| "none".into(), credential::credential),
-        authenticate: plan.gate.as_deref().map(|gate| asks(gate, door)).unwrap_or_default(),
+        authenticate: plan.gate.as_deref().map(|gate| asks::asks(gate, door)).unwrap_or_default(),
         fallback: detours::fallbacks(policy),
         mirror: policy.mirror.as_ref().map(detours::mirror).unwrap_or_default(),
     }
-}
-
-/// Who may show themselves, and what becomes of those who do not.
-fn asks(gate: &Gate, door: &str) -> String {
-    let (names, required) = gate.asks();
-    let status = if door.contains("CONNECT") { "CONNECT without it gets 407" } else { "407 without, 401 as an origin" };
-    let without = if required { status } else { "without, it goes on" };
-    format!("{}; {without}", names.join(" or "))
 }
 
 fn timeouts(policy: &Policy) -> Vec<(&'static str, String)> {
@@ -320,38 +312,6 @@ fn breaker(breaker: &model::Breaker) -> String {
         shown(breaker.max_open),
         breaker.probes,
     )
-}
-
-fn limit(plan: &Plan) -> String {
-    let limit = &plan.policy.limit;
-    let of_whom = match plan.end {
-        End::Redirect { .. } | End::Respond { .. } => return "none".into(),
-        End::Hosts(_) => " to each host",
-        End::Targets { .. } => "",
-    };
-    let mut text = match limit.concurrency {
-        places if limit.adaptive => {
-            format!("as many in flight{of_whom} as it bears, at most {}", places.unwrap_or(params::CEILING))
-        }
-        Some(places) => format!("{places} in flight{of_whom}"),
-        None => format!("{} in flight to each endpoint", params::CEILING),
-    };
-    if let Some(queue) = limit.queue {
-        text.push_str(&format!(", {} more wait up to {}", queue.size, shown(queue.timeout)));
-    }
-    if let Some(rate) = &limit.rate {
-        let of = match &rate.per {
-            model::Per::Route => "in all".into(),
-            model::Per::Client => "for each client".into(),
-            model::Per::Destination => "for each destination".into(),
-            model::Per::Header(name) => format!("for each value of {name}"),
-        };
-        text.push_str(&format!("; {} in {} {of}, {} at once", rate.count, shown(rate.period), rate.burst));
-    }
-    if limit.pacing {
-        text.push_str("; waits for limits that the upstream announces");
-    }
-    text
 }
 
 fn action<'a>(site: &'a Site, plan: &Plan) -> Option<&'a model::Action> {

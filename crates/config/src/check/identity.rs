@@ -78,7 +78,6 @@ impl Check<'_> {
         Some(jwt)
     }
 
-    /// A secret signs by HS256 and its like, and nothing else does; nobody gets one by accident.
     /// What both sides of a token know: it is there to be read.
     fn shared(&mut self, fields: &Fields<'_>) -> Option<Secret> {
         let secret = self.secret(fields)?;
@@ -94,6 +93,7 @@ impl Check<'_> {
         Some(secret)
     }
 
+    /// A secret signs by HS256 and its like, and nothing else does; nobody gets one by accident.
     fn signed_by(&mut self, fields: &Fields<'_>, jwt: &Jwt) {
         let at = if fields.written("algorithms") { fields.place("algorithms") } else { fields.key("secret") };
         let secret = matches!(jwt.keys, JwtKeys::Secret(_));

@@ -51,7 +51,7 @@ pub struct Jwt {
     name: Arc<str>,
     params: Params,
     keyring: Arc<Keyring>,
-    remembered: Cache<Box<str>, Arc<Verified>, KiB, RandomState>,
+    remembered: Cache<Box<[u8]>, Arc<Verified>, KiB, RandomState>,
 }
 
 /// A token that was good.
@@ -66,8 +66,8 @@ struct Verified {
 #[derive(Clone)]
 struct KiB;
 
-impl Weighter<Box<str>, Arc<Verified>> for KiB {
-    fn weight(&self, token: &Box<str>, _: &Arc<Verified>) -> u64 {
+impl Weighter<Box<[u8]>, Arc<Verified>> for KiB {
+    fn weight(&self, token: &Box<[u8]>, _: &Arc<Verified>) -> u64 {
         1 + token.len() as u64 / 1024
     }
 }
@@ -121,16 +121,23 @@ impl Jwt {
     /// # Errors
     /// Why it is not accepted.
     pub fn verify(&self, text: &str, now: Tick) -> Result<Arc<Principal>, Refusal> {
-        let at = clock::wall(now).as_secs();
-        if let Some(verified) = self.remembered.get(text) {
-            if verified.generation == self.keyring.generation() && at < verified.until {
-                return Ok(Arc::clone(&verified.principal));
-            }
-            self.remembered.remove(text);
+        if let Some(principal) = self.recall(text.as_bytes(), now) {
+            return Ok(principal);
         }
-        let (verified, principal) = self.verify_anew(text, at)?;
-        self.remembered.insert(text.into(), Arc::new(verified));
+        let (verified, principal) = self.verify_anew(text, clock::wall(now).as_secs())?;
+        self.remembered.insert(text.as_bytes().into(), Arc::new(verified));
         Ok(principal)
+    }
+
+    /// Whom a token showed that was verified before, if it still holds. What was not verified is not here, so nothing has
+    /// to be known of `token`.
+    pub(super) fn recall(&self, token: &[u8], now: Tick) -> Option<Arc<Principal>> {
+        let verified = self.remembered.get(token)?;
+        if verified.generation == self.keyring.generation() && clock::wall(now).as_secs() < verified.until {
+            return Some(Arc::clone(&verified.principal));
+        }
+        self.remembered.remove(token);
+        None
     }
 
     fn verify_anew(&self, text: &str, at: u64) -> Result<(Verified, Arc<Principal>), Refusal> {

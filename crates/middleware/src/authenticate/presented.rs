@@ -48,6 +48,14 @@ pub(super) fn raw(value: &HeaderValue) -> Presented<'_> {
     }
 }
 
+/// What follows the usual `Bearer ` in `field` (`None`: ours as a proxy), or all of a header of its own; unread.
+pub(super) fn token<'v>(field: Option<&HeaderName>, value: &'v HeaderValue) -> Option<&'v [u8]> {
+    match value.as_bytes().split_at_checked("Bearer ".len()) {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"Bearer ") => Some(token),
+        _ => field.filter(|field| **field != header::AUTHORIZATION).map(|_| value.as_bytes()),
+    }
+}
+
 /// Reads what stands in `field`.
 pub(super) fn of<'v>(field: &HeaderName, value: &'v HeaderValue) -> Presented<'v> {
     if *field == header::AUTHORIZATION { read(value) } else { raw(value) }

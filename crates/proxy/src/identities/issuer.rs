@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use exchange::clock;
-use http::{HeaderMap, Request, StatusCode, header};
+use http::{HeaderMap, Request, header};
 use middleware::authenticate::Way;
 use middleware::authenticate::jwt::{Keyring, Keys};
 use policy::Tick;
@@ -146,7 +146,7 @@ impl Issuer {
             .map_err(|error| error.to_string())?;
         let params = fetch::Params { destination: self.afar.destination.clone(), within: WITHIN, most: MOST };
         let response = fetch(&params, request, &self.connector).await?;
-        if response.status() != StatusCode::OK {
+        if response.status().as_u16() != 200 {
             return Err(format!("the issuer answered {}", response.status()));
         }
         Ok((Keys::parse(response.body())?, fresh(response.headers())))
