@@ -24,6 +24,7 @@ mod run;
 mod serve;
 mod source;
 mod status;
+mod trust;
 mod variables;
 
 use std::path::PathBuf;
