@@ -23,7 +23,7 @@ const X509: &[u8] = &[0x06, 10, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 9, 22, 1]
 /// 1.2.840.113549.1.9.20, friendlyName.
 const NAME: &[u8] = &[0x06, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 9, 20];
 /// 2.16.840.1.113894.746875.1.1, trusted key usage, as Java has it.
-const TRUSTED: &[u8] = &[0x06, 11, 0x60, 0x86, 0x48, 1, 0x86, 0xf9, 0x66, 0xad, 0xca, 0x7b, 1, 1];
+const TRUSTED: &[u8] = &[0x06, 12, 0x60, 0x86, 0x48, 1, 0x86, 0xf9, 0x66, 0xad, 0xca, 0x7b, 1, 1];
 /// 2.5.29.37.0, any extended key usage.
 const ANY_USAGE: &[u8] = &[0x06, 4, 0x55, 0x1d, 0x25, 0];
 
@@ -85,6 +85,13 @@ mod tests {
         ] {
             let out = value(OCTETS, &[&vec![7; length]]);
             assert_eq!((&out[..head.len()], out.len()), (head, head.len() + length));
+        }
+    }
+
+    #[test]
+    fn identifiers_are_as_long_as_they_say() {
+        for identifier in [DATA, CERT_BAG, X509, NAME, TRUSTED, ANY_USAGE] {
+            assert_eq!(identifier.len(), usize::from(identifier[1]) + 2, "{identifier:02x?}");
         }
     }
 
