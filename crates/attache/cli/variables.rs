@@ -101,11 +101,11 @@ fn no_proxy(inherited: Inherited<'_>) -> Vec<String> {
     all
 }
 
-fn entries(list: &str) -> impl Iterator<Item = String> {
+pub(crate) fn entries(list: &str) -> impl Iterator<Item = String> {
     list.split([',', ' ']).map(str::trim).filter(|e| !e.is_empty()).map(str::to_owned)
 }
 
-fn is_direct(entry: &str) -> bool {
+pub(crate) fn is_direct(entry: &str) -> bool {
     DIRECT.contains(&entry)
 }
 
@@ -147,7 +147,7 @@ fn java_hosts(direct: &[String]) -> String {
 }
 
 /// A proxy's address without the password in it.
-fn redacted(proxy: &str) -> String {
+pub(crate) fn redacted(proxy: &str) -> String {
     match proxy.rsplit_once('@') {
         Some((before, host)) => {
             let scheme = before.split_once("://").map_or(String::new(), |(scheme, _)| format!("{scheme}://"));
