@@ -694,3 +694,51 @@ fn a_key_that_others_may_read_starts_nothing() {
     assert_eq!(ran.code, Some(1));
     assert!(ran.stderr.contains("mode 640") && ran.stderr.contains("x.key"), "{}", ran.stderr);
 }
+
+// --- doctor, and trust under run
+
+#[test]
+fn doctor_finds_nothing_under_run_and_names_what_is_missing_without_it() {
+    let place = Place::new();
+
+    let bare = place.run(&["doctor", "--json", "--", "curl", "http://example.com/"]).code(1);
+    let report = bare.json();
+    let ids: Vec<_> = report["findings"].as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["no-proxy-running", "not-set", "not-set"], "{report}");
+    assert_eq!((&report["program"]["runtime"], &report["daemon"]["reachable"]), (&"curl".into(), &false.into()));
+    assert!(report["findings"].as_array().unwrap().iter().all(|one| one["action"].as_str().is_some_and(|a| !a.is_empty())));
+
+    let within = place.sh("$ATTACHE doctor -- curl http://example.com/").code(0);
+    assert!(within.stdout.contains("nothing here goes around the proxy"), "{within:#?}");
+    let changed = place.sh("NO_PROXY='*' no_proxy='*' $ATTACHE doctor -- curl http://example.com/").code(1);
+    assert!(changed.stdout.contains("NO_PROXY is *") && changed.stdout.contains("-> remove the *"), "{changed:#?}");
+}
+
+#[test]
+fn run_with_intercept_gives_every_runtime_the_authority_and_takes_it_back() {
+    let place = Place::new();
+    let script = "$ATTACHE doctor -- curl x || exit 9; $ATTACHE status --json; stat -c %a $(dirname $SSL_CERT_FILE); \
+                  dirname $SSL_CERT_FILE; echo $JAVA_TOOL_OPTIONS";
+
+    let ran = place.run(&["run", "--intercept", "--", "sh", "-c", script]).code(0);
+
+    let lines: Vec<&str> = ran.stdout.lines().collect();
+    let [mode, dir, java] = lines[lines.len() - 3..] else { panic!("{ran:#?}") };
+    assert_eq!(mode, "700");
+    assert!(java.contains(&format!("-Djavax.net.ssl.trustStore={dir}/java.p12")), "{java}");
+    assert!(!Path::new(dir).exists(), "{dir}");
+    let plain = place.sh("env").code(0);
+    assert!(!plain.stdout.contains("SSL_CERT_FILE") && !plain.stdout.contains("trustStore"), "{plain:#?}");
+}
+
+#[test]
+fn what_is_wrong_with_trust_is_told_before_a_request_fails() {
+    let place = Place::new();
+    let script = "unset GIT_SSL_CAINFO; $ATTACHE doctor --json -- git clone https://example.com/a";
+
+    let ran = place.run(&["run", "--intercept", "--", "sh", "-c", script]).code(1);
+
+    let report = ran.json();
+    assert_eq!(report["findings"][0]["id"], "trust-not-set", "{report}");
+    assert!(report["findings"][0]["what"].as_str().unwrap().starts_with("GIT_SSL_CAINFO is not set"), "{report}");
+}

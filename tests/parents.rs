@@ -1,4 +1,5 @@
 //! Through another proxy that the configuration names: who goes that way, in which form, and what a refusal is.
+#![allow(clippy::panic, reason = "a failed expectation fails the test")]
 
 #[path = "parents/scripted.rs"]
 mod scripted;
@@ -418,4 +419,38 @@ async fn plain_http_inside_a_tunnel_goes_on_in_it() {
     assert_eq!((response.status, response.text().as_str()), (200, "http://api.test:8080/x"));
     assert_eq!(parent.lines(), ["CONNECT api.test:8080 HTTP/1.1", "GET http://api.test:8080/x HTTP/1.1"]);
     assert_eq!(target.count(), 0);
+}
+
+// --- what was refused
+
+#[tokio::test]
+async fn what_was_refused_is_listed_with_what_would_let_it_pass() {
+    let served = Upstream::fixed("served").await;
+    let proxy = Proxy::start(&format!(
+        "default: deny\ndestinations: {{ deny: ['*.secret.test'], connect_ports: [443] }}\n\
+         routes:\n  - {{ match: ok.test, to: '{}' }}\n  - {{ match: a.secret.test }}\n",
+        served.url("")
+    ));
+
+    assert_eq!(proxy.get("http://ok.test/").await.status, 200);
+    for _ in 0..2 {
+        assert_eq!(proxy.get("http://other.test/").await.status, 403);
+    }
+    assert_eq!(proxy.client().await.connect_to("other.test:443").await.status, 403);
+    assert_eq!(proxy.client().await.connect_to("ok.test:22").await.status, 403);
+    assert_eq!(proxy.get("http://a.secret.test/").await.status, 403);
+
+    let told = proxy.admin("/api/v1/refused").await.json();
+    let lines: Vec<_> = told["refused"].as_array().expect("a list").iter().collect();
+    let of = |host: &str| lines.iter().find(|line| line["host"] == host).unwrap_or_else(|| panic!("{host}: {told}"));
+    assert_eq!(lines.len(), 4, "{told}");
+    assert_eq!((of("other.test:80")["count"].as_u64(), &of("other.test:80")["reason"]), (Some(2), &"no_route".into()));
+    assert_eq!(of("other.test:80")["add"], "routes: [{ match: \"other.test\" }]");
+    assert_eq!(of("other.test:443")["reason"], "no_route");
+    assert_eq!(of("ok.test:22")["reason"], "connect_ports");
+    assert_eq!(of("ok.test:22")["add"], "destinations: { connect_ports: [443, 22] }");
+    assert_eq!(of("a.secret.test:80")["reason"], "destination_blocked");
+    assert_eq!(of("a.secret.test:80")["add"], "destinations: { allow: [\"a.secret.test\"] }");
+    assert_eq!(lines[0]["host"], "a.secret.test:80", "the latest first");
+    assert_eq!(told["refused_forgotten"], 0);
 }

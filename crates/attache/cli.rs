@@ -12,6 +12,7 @@ mod check;
 mod completions;
 mod config;
 mod demo;
+mod doctor;
 mod env;
 mod explain;
 mod healthcheck;
@@ -24,6 +25,7 @@ mod run;
 mod serve;
 mod source;
 mod status;
+mod trust;
 mod variables;
 
 use std::path::PathBuf;
@@ -68,6 +70,8 @@ enum Command {
     Explain(explain::Args),
     /// Print the variables that send clients through the running proxy: eval "$(attache env)".
     Env(env::Args),
+    /// Tell what of a command, or of this shell, will go around the proxy, and what to do about it.
+    Doctor(doctor::Args),
     /// Write a commented configuration for one service to ./attache.yaml.
     Init(init::Args),
     /// Make, show or export the local authority of `intercept`.
@@ -102,6 +106,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Check(args) => check::run(file, &args),
         Command::Explain(args) => explain::run(file, &args),
         Command::Env(args) => env::run(file, &args),
+        Command::Doctor(args) => doctor::run(file, &args),
         Command::Init(args) => init::run(&args),
         Command::Ca(args) => ca::run(file, &args),
         Command::Keys(args) => keys::run(&args),

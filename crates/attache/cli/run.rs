@@ -19,6 +19,7 @@ use config::model::AccessSink;
 use proxy::{Running, Settings};
 use tokio::process::{Child, Command};
 
+use super::trust::{self, Trust};
 use super::{out, serve, source, variables};
 use crate::os::{self, Signal, Signals};
 
@@ -33,6 +34,11 @@ pub(crate) struct Args {
     /// Level of the proxy's messages [default: warn].
     #[arg(long, value_name = "LEVEL")]
     log: Option<String>,
+    /// Open the tunnels of https clients, so that routes apply inside; the command trusts an authority made for this run.
+    ///
+    /// Every host but those whose route says `intercept: false`. If the configuration has `ca`, that one signs.
+    #[arg(long)]
+    intercept: bool,
     /// The command and its arguments.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true, value_name = "CMD")]
     command: Vec<OsString>,
@@ -67,6 +73,7 @@ fn started(file: Option<PathBuf>, args: &Args) -> Result<ExitCode, Failed> {
     let dir = os::private_dir()?;
     let (loaded, chosen) = private(file, args, &os::private_address(dir.path())).map_err(Failed::Told)?;
     let messages = out::show_messages(&loaded.model.log);
+    let trust = trust::prepare(&loaded.model, args.intercept, dir.path(), &variables::inherited)?;
     let settings = Settings {
         loaded,
         reload: Some(chosen.into_source()),
@@ -74,7 +81,7 @@ fn started(file: Option<PathBuf>, args: &Args) -> Result<ExitCode, Failed> {
         net: None,
         colour: out::Paint::stderr().on(),
         messages,
-        authority: None,
+        authority: trust.as_ref().and_then(|trust| trust.given.clone()),
     };
     let runtime = super::runtime()?;
     let signals = {
@@ -83,7 +90,7 @@ fn started(file: Option<PathBuf>, args: &Args) -> Result<ExitCode, Failed> {
         Signals::listen(&[Terminate, Interrupt, Quit, Hangup, User1, User2])?
     };
     let running = Arc::new(proxy::start(settings)?);
-    let code = runtime.block_on(accompany(&running, &args.command, signals));
+    let code = runtime.block_on(accompany(&running, &args.command, trust.as_ref(), signals));
     Ok(ExitCode::from(code?))
 }
 
@@ -98,6 +105,9 @@ fn private(file: Option<PathBuf>, args: &Args, admin: &str) -> Result<(Loaded, s
     }
     chosen.set("listen", "127.0.0.1:0", "run");
     chosen.set("admin", admin, "run");
+    if args.intercept {
+        chosen.set("default.intercept", "true", "flag --intercept");
+    }
     let Loaded { model, origins, .. } = chosen.quietly()?;
     if model.workers.is_none() {
         chosen.set("workers", "1", "run");
@@ -115,8 +125,13 @@ fn private(file: Option<PathBuf>, args: &Args, admin: &str) -> Result<(Loaded, s
 }
 
 /// Runs the command to its end, then finishes what is in flight.
-async fn accompany(running: &Arc<Running>, command: &[OsString], mut signals: Signals) -> io::Result<u8> {
-    let child = match spawn(running, command) {
+async fn accompany(
+    running: &Arc<Running>,
+    command: &[OsString],
+    trust: Option<&Trust>,
+    mut signals: Signals,
+) -> io::Result<u8> {
+    let child = match spawn(running, command, trust) {
         Ok(child) => child,
         Err((error, code)) => {
             out::failure(error);
@@ -131,17 +146,23 @@ async fn accompany(running: &Arc<Running>, command: &[OsString], mut signals: Si
     Ok(code)
 }
 
-fn spawn(running: &Running, command: &[OsString]) -> Result<Child, (String, u8)> {
+fn spawn(running: &Running, command: &[OsString], trust: Option<&Trust>) -> Result<Child, (String, u8)> {
     let address = serve::tcp(running.listeners()).ok_or_else(|| ("the proxy has no TCP address".to_owned(), 1))?;
     let (program, arguments) = command.split_first().ok_or_else(|| ("no command was given".to_owned(), 2))?;
     let proxy = format!("http://{address}");
-    for note in variables::notes(&proxy, &variables::inherited) {
+    let notes = variables::notes(&proxy, &variables::inherited);
+    for note in notes.iter().chain(trust.into_iter().flat_map(|trust| &trust.notes)) {
         out::message(format_args!("attache: {note}"));
     }
     let mut child = Command::new(program);
     child.args(arguments).kill_on_drop(true);
     child.envs(variables::set(&address.ip().to_string(), address.port(), &variables::inherited));
     child.env(variables::PROXY, &proxy);
+    if let Some(trust) = trust {
+        child.envs(trust.variables.iter().cloned());
+        let java = variables::java(&address.ip().to_string(), address.port(), &variables::inherited);
+        child.env(variables::JAVA, [java].into_iter().chain(trust.java.iter().cloned()).collect::<Vec<_>>().join(" "));
+    }
     match running.admin() {
         Some(proxy::Bound::Unix(path)) => child.env(variables::ADMIN_SOCKET, path),
         Some(proxy::Bound::Tcp(address)) => child.env(variables::ADMIN_SOCKET, address.to_string()),

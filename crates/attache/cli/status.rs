@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use super::{admin, out};
 
 /// Columns that say what a row is about.
-const NAMES: [&str; 5] = ["route", "upstream", "endpoint", "file", "identity"];
+const NAMES: [&str; 6] = ["route", "upstream", "endpoint", "file", "identity", "host"];
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -36,10 +36,11 @@ pub(crate) fn run(file: Option<PathBuf>, args: &Args) -> ExitCode {
     }
 }
 
-/// The status, with the endpoints it knows.
+/// The status, with the endpoints it knows and what it refused.
 fn asked(address: &Address) -> Result<Map<String, Value>, String> {
     let mut status = object(address, "/api/v1/status")?;
     status.extend(object(address, "/api/v1/upstreams")?);
+    status.extend(object(address, "/api/v1/refused")?);
     Ok(status)
 }
 

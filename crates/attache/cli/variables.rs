@@ -15,7 +15,8 @@ pub(crate) const ADMIN_SOCKET: &str = "ATTACHE_ADMIN_SOCKET";
 pub(crate) const PROXIES: [&str; 4] = ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY"];
 
 const NO_PROXIES: [&str; 2] = ["no_proxy", "NO_PROXY"];
-const JAVA: &str = "JAVA_TOOL_OPTIONS";
+/// What every JVM reads.
+pub(crate) const JAVA: &str = "JAVA_TOOL_OPTIONS";
 const NODE: &str = "NODE_USE_ENV_PROXY";
 /// This host, and the metadata services of the clouds (EC2, ECS, EC2 over IPv6).
 const DIRECT: [&str; 6] = ["localhost", "127.0.0.1", "::1", "169.254.169.254", "169.254.170.2", "fd00:ec2::254"];
@@ -45,10 +46,15 @@ pub(crate) fn set(host: &str, port: u16, inherited: Inherited<'_>) -> Vec<(&'sta
     let mut all: Vec<_> = PROXIES.map(|name| (name, proxy.clone())).into();
     all.extend(NO_PROXIES.map(|name| (name, direct.join(","))));
     all.push((NODE, "1".to_owned()));
-    let theirs = without_ours(&inherited(JAVA).unwrap_or_default());
-    let java = format!("{theirs} {}", java_options(host, port, &direct).join(" "));
-    all.push((JAVA, java.trim_start().to_owned()));
+    all.push((JAVA, java(host, port, inherited)));
     all
+}
+
+/// The options of the owner, then ours.
+pub(crate) fn java(host: &str, port: u16, inherited: Inherited<'_>) -> String {
+    let theirs = without_ours(&inherited(JAVA).unwrap_or_default());
+    let java = format!("{theirs} {}", java_options(host, port, &no_proxy(inherited)).join(" "));
+    java.trim_start().to_owned()
 }
 
 /// What takes `set` back: a value to restore, or `None` to unset.
@@ -95,11 +101,11 @@ fn no_proxy(inherited: Inherited<'_>) -> Vec<String> {
     all
 }
 
-fn entries(list: &str) -> impl Iterator<Item = String> {
+pub(crate) fn entries(list: &str) -> impl Iterator<Item = String> {
     list.split([',', ' ']).map(str::trim).filter(|e| !e.is_empty()).map(str::to_owned)
 }
 
-fn is_direct(entry: &str) -> bool {
+pub(crate) fn is_direct(entry: &str) -> bool {
     DIRECT.contains(&entry)
 }
 
@@ -141,7 +147,7 @@ fn java_hosts(direct: &[String]) -> String {
 }
 
 /// A proxy's address without the password in it.
-fn redacted(proxy: &str) -> String {
+pub(crate) fn redacted(proxy: &str) -> String {
     match proxy.rsplit_once('@') {
         Some((before, host)) => {
             let scheme = before.split_once("://").map_or(String::new(), |(scheme, _)| format!("{scheme}://"));

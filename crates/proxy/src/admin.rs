@@ -46,6 +46,7 @@ pub(crate) async fn serve(listening: Listening, control: Arc<Control>, only_metr
             .route("/api/v1/status", get(status))
             .route("/api/v1/routes", get(routes_view))
             .route("/api/v1/upstreams", get(upstreams))
+            .route("/api/v1/refused", get(refused_view))
             .route("/api/v1/breakers", get(breakers::list))
             .route("/api/v1/breakers/{id}/{action}", post(breakers::force))
             .route("/api/v1/config", get(config_view))
@@ -111,7 +112,7 @@ async fn index() -> impl IntoResponse {
     let page = "<!doctype html><meta charset=utf-8><title>Attaché</title><style>body{font:16px/1.6 system-ui,sans-serif;\
         max-width:40em;margin:4em auto;padding:0 1em;color-scheme:light dark}</style><h1>Attaché</h1><p>Admin of this proxy.\
         <ul><li><a href=/api/v1/status>status</a><li><a href=/api/v1/routes>routes</a><li><a href=/api/v1/upstreams>upstreams</a>\
-        <li><a href=/api/v1/breakers>breakers</a>\
+        <li><a href=/api/v1/breakers>breakers</a><li><a href=/api/v1/refused>refused</a>\
         <li><a href=/api/v1/config>configuration</a><li><a href=/metrics>metrics</a></ul>";
     ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], page)
 }
@@ -162,6 +163,12 @@ async fn apart<T: Send + 'static>(look: impl FnOnce() -> Result<T, String> + Sen
 
 async fn upstreams(State(control): State<Arc<Control>>) -> impl IntoResponse {
     Json(view::upstreams(&control, clock::now()))
+}
+
+async fn refused_view(State(control): State<Arc<Control>>) -> impl IntoResponse {
+    let ports = control.reloader.current().model.destinations.connect_ports.clone();
+    let (refused, forgotten) = control.house.refused.lines(&ports);
+    Json(json!({ "version": 1, "refused": refused, "refused_forgotten": forgotten }))
 }
 
 async fn config_view(State(control): State<Arc<Control>>) -> impl IntoResponse {

@@ -24,6 +24,7 @@ use upstream::worker::Worker as Pools;
 
 use crate::build::{self, Ground};
 use crate::listener::drain::Drain;
+use crate::refused::Refused;
 use crate::snapshot::Snapshot;
 use crate::state::State;
 use crate::worker::{Endpoints, Parts, Worker};
@@ -37,6 +38,7 @@ pub struct House {
     pub guard: Arc<Guard>,
     pub net: Arc<dyn Net>,
     pub log: Option<AccessLog>,
+    pub refused: Arc<Refused>,
     idle: Arc<Inflight>,
     redials: Arc<Inflight>,
     seed: Random,
@@ -55,6 +57,7 @@ impl House {
             log: access_log(&model.log, &metrics, colour)?,
             idle: Arc::new(Inflight::new()),
             redials: Arc::new(Inflight::new()),
+            refused: Arc::default(),
             seed: Random::seeded(seed),
             state,
             metrics,
@@ -118,7 +121,7 @@ impl House {
         });
         let pools = Arc::new(Pools::new(context, Arc::clone(&self.state.registry), Limits::default()));
         let log = self.log.as_ref().and_then(AccessLog::writer);
-        Worker::new(Parts { pools, stats, log, drain, connections }, snapshot)
+        Worker::new(Parts { pools, stats, log, drain, connections, refused: Arc::clone(&self.refused) }, snapshot)
     }
 }
 

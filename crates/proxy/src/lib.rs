@@ -18,6 +18,7 @@ mod params;
 mod permit;
 mod places;
 pub mod reach;
+pub mod refused;
 pub mod reload;
 mod renewal;
 pub mod route;

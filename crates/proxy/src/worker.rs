@@ -22,6 +22,7 @@ use crate::listener::conn::{self, Entry};
 use crate::listener::drain::{Drain, Mode};
 use crate::listener::pulse::{self, Order, Pulses};
 use crate::listener::tls::{self, Front};
+use crate::refused::Refused;
 use crate::snapshot::Snapshot;
 use crate::stack::Site;
 
@@ -90,6 +91,7 @@ pub struct Worker {
     mirrors: Tasks,
     drain: Drain,
     connections: Arc<AtomicUsize>,
+    refused: Arc<Refused>,
     site: ArcSwapOption<Site>,
 }
 
@@ -101,12 +103,14 @@ pub struct Parts {
     pub drain: Drain,
     /// Open client connections, for whoever hands out sockets.
     pub connections: Arc<AtomicUsize>,
+    /// What was refused.
+    pub refused: Arc<Refused>,
 }
 
 impl Worker {
     /// A worker with `snapshot` in place.
     pub fn new(parts: Parts, snapshot: Arc<Snapshot>) -> Arc<Self> {
-        let Parts { pools, stats, log, drain, connections } = parts;
+        let Parts { pools, stats, log, drain, connections, refused } = parts;
         let worker = Arc::new(Self {
             pools,
             stats,
@@ -115,6 +119,7 @@ impl Worker {
             mirrors: Tasks::default(),
             drain,
             connections,
+            refused,
             site: ArcSwapOption::empty(),
         });
         worker.swap(snapshot);
@@ -154,6 +159,11 @@ impl Worker {
     /// Its counters.
     pub fn stats(&self) -> &Arc<Shard> {
         &self.stats
+    }
+
+    /// What the process refused.
+    pub fn refused(&self) -> &Refused {
+        &self.refused
     }
 
     /// Its connections' timer.

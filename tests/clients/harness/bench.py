@@ -4,6 +4,7 @@ Rows share nothing but the two origins, and each has its own names, so several r
 """
 import json
 import os
+import re
 import secrets
 import time
 from collections import Counter
@@ -17,6 +18,8 @@ SETTLE_LIMIT = 5
 # What `run` promises its child beside the proxy variables; the metadata addresses must stay direct.
 NO_PROXY = {"localhost", "127.0.0.1", "::1", "169.254.169.254", "169.254.170.2", "fd00:ec2::254"}
 PROXY_VARIABLES = ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY")
+# Asks the proxy of `run` for its metrics.
+SCRAPE = 'curl -sS --noproxy "*" --unix-socket "$ATTACHE_ADMIN_SOCKET" http://localhost/metrics'
 ABSENT = ("ALL_PROXY", "all_proxy", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS")
 
 
@@ -29,7 +32,8 @@ class Bench:
         home.mkdir()
         # Nothing of the caller's proxy, CA or client settings may leak into a cell.
         self.env = {"PATH": os.environ["PATH"], "HOME": str(home), "LANG": "C.UTF-8"}
-        certs = Certs(directory)
+        self.tools, self.certs = tools, Certs(directory)
+        certs = self.certs
         self.rows = clients.rows(tools, certs)
         certs.issue([client.host("https") for client in self.rows], tools["openssl"], tools["keytool"])
         repository = origin.repository(directory, self.token, tools["git"], self.env)
@@ -71,6 +75,35 @@ class Bench:
         cells = [(client, scheme) for client in rows for scheme in SCHEMES]
         for (client, scheme), (end, log) in zip(cells, pool.map(lambda each: cell(*each), cells)):
             self._judge(client, scheme, "run", end, attache.access_rows(log))
+
+    def under_intercept(self, only, pool):
+        """HTTPS under an `attache run --intercept` of its own each, to an origin that turns the first request away. The
+        clients are told of no CA, and the retry is inside their tunnel: nobody but the proxy can have made it."""
+        extra = f"default: {{ tls: {{ ca: {self.certs.ca} }}, retry: {{ backoff: 10ms }} }}\n"
+        clients_ = [client for client in clients.untold(self.tools) if client.name in only]
+
+        def one(client):
+            name = f"intercept-{client.name}"
+            log, scrape = self.directory / f"{name}.jsonl", self.directory / f"{name}.metrics"
+            file = attache.config(self.directory / f"{name}.yaml", log, self.resolve, extra)
+            then = f"\"$@\"; code=$?; {SCRAPE} >{scrape}; exit $code"
+            prefix = [self.binary, "run", "--intercept", "-c", file, "--", "sh", "-c", then, "sh"]
+            return self._get(client, "https", origin.FLAKY, prefix=prefix), log, scrape
+
+        for client, (ended, log, scrape) in zip(clients_, pool.map(one, clients_)):
+            faults, rows = [], [row for row in attache.access_rows(log) if row.get("method") != "CONNECT"]
+            if ended.code != 0 or self.token not in ended.out:
+                faults.append(f"ended with {ended.code}, and {ended.out[:80]!r}")
+            if not any(row["scheme"] == "https" and len(row["attempts"]) > 1 and row["status"] == 200 for row in rows):
+                faults.append("no request inside its tunnel was tried again and answered with 200")
+            if any(row["status"] == 503 for row in rows):
+                faults.append("it was shown a 503")
+            text = scrape.read_text() if scrape.exists() else ""
+            if not re.search(r"^attache_retries_total\{[^}]*\} [1-9]", text, re.M):
+                faults.append("/metrics has no retry")
+            context = [f"log: {json.dumps(row)}" for row in attache.access_rows(log)]
+            context += [f"stderr: {line}" for line in ended.err.splitlines()[-12:]]
+            self.checks.append((f"run --intercept: {client.name} gets 200 after a retry", faults, "\n".join(context)))
 
     def promises_of_run(self, python):
         """The child's environment and its exit code."""

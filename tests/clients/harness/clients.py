@@ -21,12 +21,28 @@ class Client:
         return f"{self.name}.{'secure' if scheme == 'https' else 'origin'}.test"
 
 
+# Those that read no variable for their roots: wget of Debian is made with GnuTLS, which has the system's store alone.
+UNSTEERED = {"wget"}
+
+
+def untold(tools):
+    """The rows as nobody told them of a CA: what they trust is for `attache run --intercept` to arrange."""
+    return [client for client in rows(tools, None) if client.name not in UNSTEERED]
+
+
 def rows(tools, certs):
-    """All rows, in the table's order."""
-    openssl = {"SSL_CERT_FILE": str(certs.ca)}
-    node = {"NODE_EXTRA_CA_CERTS": str(certs.ca)}
-    git = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0", "GIT_SSL_CAINFO": str(certs.ca)}
-    trust = [f"-Djavax.net.ssl.trustStore={certs.store}", f"-Djavax.net.ssl.trustStorePassword={PASSWORD}"]
+    """All rows, in the table's order; without `certs` none knows of the test's CA."""
+    def ca(name):
+        return {name: str(certs.ca)} if certs else {}
+
+    def flag(*words):
+        return words if certs else ()
+
+    openssl, node = ca("SSL_CERT_FILE"), ca("NODE_EXTRA_CA_CERTS")
+    git = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0", **ca("GIT_SSL_CAINFO")}
+    store = f"-Djavax.net.ssl.trustStore={certs.store}" if certs else ""
+    trust = flag(store, f"-Djavax.net.ssl.trustStorePassword={PASSWORD}")
+    file = certs.ca if certs else None
     programs = tools["programs"]
 
     def get(*command):
@@ -46,11 +62,11 @@ def rows(tools, certs):
         return ["sh", "-c", script, tools["git"], f"{base}/repo.git", str(scratch / "clone")]
 
     return [
-        Client("curl", get(tools["curl"], "-sSf", "--cacert", certs.ca)),
-        Client("wget", get(tools["wget"], "-nv", "-O", "-", "--tries=1", f"--ca-certificate={certs.ca}")),
+        Client("curl", get(tools["curl"], "-sSf", *flag("--cacert", file))),
+        Client("wget", get(tools["wget"], "-nv", "-O", "-", "--tries=1", *flag(f"--ca-certificate={file}"))),
         Client("git", clone, git),
         Client("urllib", python("urllib"), openssl),
-        Client("requests", python("requests"), {"REQUESTS_CA_BUNDLE": str(certs.ca)}),
+        Client("requests", python("requests"), ca("REQUESTS_CA_BUNDLE")),
         Client("httpx", python("httpx"), openssl),
         Client("aiohttp-trust-env", python("aiohttp"), openssl),
         Client("axios", javascript("axios"), node),

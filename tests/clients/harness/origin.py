@@ -1,7 +1,7 @@
 """The two origins, http and https on loopback, which record what reached them.
 
 They are found only by made-up names that the proxy alone resolves, so whatever arrives here came through it.
-Any path answers with the run's token; below `/<mode>/repo.git/` lies a bare repository for git's dumb protocol.
+Any path answers with the run's token, below `/intercept/` at the second time; below `/<mode>/repo.git/` lies a bare repository for git's dumb protocol.
 """
 import ssl
 import subprocess
@@ -9,6 +9,10 @@ import sys
 import threading
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+# The mode in which the first request for anything gets 503.
+FLAKY = "intercept"
 
 
 @dataclass
@@ -60,10 +64,13 @@ class Answer(BaseHTTPRequestHandler):
     timeout = 60
 
     def do_GET(self):
-        status, body = self._body()
         host = self.headers.get("host", "").rpartition(":")[0] or self.headers.get("host", "")
         mode = self.path.lstrip("/").partition("/")[0]
         headers = {name.lower(): value for name, value in self.headers.items()}
+        with self.server.lock:
+            # The first of each is turned away, so that a retry shows.
+            again = any((one.host, one.target) == (host, self.path) for one in self.server.seen)
+        status, body = (503, b"not yet") if mode == FLAKY and not again else self._body()
         with self.server.lock:
             self.server.seen.append(Seen(host, mode, self.command, self.path, status, headers))
         self.send_response(status)

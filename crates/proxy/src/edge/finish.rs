@@ -17,6 +17,7 @@ use super::Edge;
 use super::extended::Handshake;
 use crate::bridge::Bridge;
 use crate::listener::takeover::Takeover;
+use crate::refused::Reason;
 
 /// What the edge keeps while the request is below.
 pub(super) struct Leave {
@@ -120,6 +121,10 @@ impl Leave {
             tracing::error!(id = format_args!("{:016x}", head.id), %error, "internal error");
         } else {
             tracing::debug!(id = format_args!("{:016x}", head.id), reason = error.kind.label(), %error, "refused");
+        }
+        let worker = &self.edge.0.worker;
+        if let Some(reason) = Reason::of(&error, head, || worker.site()) {
+            worker.refused().note(head, reason, &error);
         }
         // RFC 9931: what follows a refused CONNECT is not a request. A body that was not read cannot be skipped.
         let closes = head.door == Door::Connect || self.exchange.upload() != Upload::Done;
