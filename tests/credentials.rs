@@ -408,3 +408,62 @@ async fn a_body_too_large_to_be_signed_is_refused() {
     assert_eq!(service.count(), 0);
     assert_eq!(proxy.call("POST", "http://api.test/", &["content-length: 2"], "ok").await.status, 200);
 }
+
+#[tokio::test]
+async fn the_secret_stands_in_for_the_word_at_its_own_host_only() {
+    let (files, api, other) = (Files::new(), Upstream::fixed("").await, Upstream::fixed("").await);
+    let token = files.put("token", "s3cret\n");
+    let proxy = Proxy::start(&format!(
+        "routes:
+  - match: api.test
+    to: \"http://{}\"
+    auth: {{ bearer: {{ file: {} }}, placeholder: ATTACHE_API_TOKEN }}
+  - match: other.test
+    to: \"http://{}\"
+",
+        api.addr(),
+        token.display(),
+        other.addr()
+    ));
+    // base64 of `ali:ATTACHE_API_TOKEN`
+    let forms = ["authorization: Bearer ATTACHE_API_TOKEN", "authorization: Basic YWxpOkFUVEFDSEVfQVBJX1RPS0VO"];
+
+    for form in forms {
+        assert_eq!(proxy.call("GET", "http://api.test/", &[form], "").await.status, 200);
+        for elsewhere in ["http://other.test/".to_owned(), other.url("/"), api.url("/by-address")] {
+            let refused = proxy.call("GET", &elsewhere, &[form], "").await;
+            assert_eq!((refused.status, refused.reason().as_str()), (403, "forbidden"), "{elsewhere}");
+        }
+        let mut client = proxy.client().await;
+        client.send(format!("GET {} HTTP/1.1\r\nHost: api.test\r\n{form}\r\n\r\n", other.url("/"))).await;
+        assert_eq!(client.response("GET").await.status, 403, "an inner Host is no target");
+    }
+    assert_eq!(proxy.get("http://api.test/").await.status, 200);
+    assert_eq!(proxy.call("GET", "http://other.test/", &["authorization: Bearer mine"], "").await.status, 200);
+
+    assert_eq!(tokens(&api), ["Bearer s3cret", "Basic YWxpOnMzY3JldA==", ""]);
+    assert_eq!(tokens(&other), ["Bearer mine"]);
+}
+
+#[tokio::test]
+async fn a_token_of_our_own_is_signed_once_and_again_when_it_is_refused() {
+    let (revoked, files) = (Revoked::default(), Files::new());
+    let resource = revoked.resource().await;
+    let key = files.put("key", "a shared secret of thirty-two bytes");
+    let proxy = Proxy::start(&format!(
+        "routes: [{{ name: api, match: api.test, to: \"http://{}\",
+          auth: {{ jwt: {{ key: {{ file: {} }}, algorithm: HS256, issuer: attache }} }} }}]\n",
+        resource.addr(),
+        key.display()
+    ));
+    let first = proxy.get("http://api.test/").await.text();
+    assert_eq!(proxy.get("http://api.test/").await.text(), first);
+    assert_eq!(first.split('.').count(), 3, "{first}");
+
+    revoked.add(first.strip_prefix("Bearer ").expect("a bearer token"));
+    files.put("key", "another secret of thirty-two bytes!");
+    let second = proxy.call("POST", "http://api.test/", &["content-length: 2"], "ok").await;
+
+    assert_eq!(second.status, 200);
+    assert_ne!(second.text(), first);
+}

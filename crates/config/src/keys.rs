@@ -89,6 +89,7 @@ form!(DNS, dns, false, "a host name such as `app.example.com` or `*.example.com`
 form!(SHOWN, shown, false, "a token's subject, a key's name or a user; `*` for any");
 form!(LINE, line, true, "text on one line");
 form!(ENDPOINT_URL, endpoint, false, "a URL such as `https://issuer.example.com/oauth/token`");
+form!(PLACEHOLDER_WORD, placeholder, false, "a word such as `ATTACHE_API_TOKEN`");
 form!(SCOPE, scope, false, "a name such as `eu-central-1`");
 form!(CREDENTIAL, credential, false, "the name of a systemd credential");
 
@@ -883,7 +884,14 @@ pub(crate) static AUTH: Table = Table {
             field("basic", Kind::Table(&BASIC), Means("none"), "`Authorization: Basic ...`."),
             field("header", Kind::Table(&SECRET_HEADER), Means("none"), "A header of its own."),
             field("oauth2", Kind::Table(&OAUTH2), Means("none"), "A bearer token from an issuer."),
+            field("jwt", Kind::Table(&JWT), Means("none"), "A token that we sign ourselves."),
             field("sigv4", Kind::Table(&SIGV4), Means("none"), "A signature as AWS wants it."),
+            field(
+                "placeholder",
+                Kind::Table(&PLACEHOLDER),
+                Means("the credential is always sent"),
+                "The app sends a word where the secret belongs; without it nothing is added.",
+            ),
         ]],
     )
 };
@@ -910,6 +918,52 @@ pub(crate) static SECRET: Table = Table {
                 Means("none"),
                 "A credential of the systemd unit, by its name.",
             ),
+        ]],
+    )
+};
+
+pub(crate) static PLACEHOLDER: Table = table(
+    "placeholder",
+    "A word that stands for the secret, in the app's own requests; to any other route it is refused.",
+    Some("word"),
+    &[&[
+        field("word", Kind::Form(&PLACEHOLDER_WORD), Required, "The word, replaced wherever it stands in the header."),
+        field(
+            "in",
+            OneOrMany(&EDITED_KIND),
+            Means("the header of the credential"),
+            "Headers in which it is looked for; of `Authorization: Basic` in what is encoded.",
+        ),
+    ]],
+);
+
+pub(crate) static JWT: Table = Table {
+    secret: true,
+    ..table(
+        "jwt",
+        "A token that we sign ourselves (RFC 7519), used until most of its lifetime is over.",
+        None,
+        &[&[
+            field(
+                "key",
+                Kind::Table(&SECRET),
+                Required,
+                "Where the private key is read from: PEM, for ES256 and EdDSA in PKCS#8.",
+            ),
+            field(
+                "algorithm",
+                Word(&["RS256", "PS256", "ES256", "EdDSA", "HS256"]),
+                Required,
+                "How it is signed; for HS256 the key is a shared secret.",
+            ),
+            field("kid", Kind::Form(&LINE), Means("none"), "The name of the key, in the token's head."),
+            field("issuer", Kind::Form(&LINE), Means("none"), "Who signs (iss)."),
+            field("subject", Kind::Form(&LINE), Means("none"), "Whom it is about (sub)."),
+            field("audience", OneOrMany(&LINE_KIND), Is("[]"), "Whom it is for (aud)."),
+            field("lifetime", Duration(1_000), Is("5m"), "How long it is good (exp)."),
+            field("claims", Map(&TEXT, &WORD_KIND), Is("{}"), "What it says besides: text, numbers or booleans."),
+            field("header", Kind::Form(&EDITED), Is("authorization"), "The header it goes in."),
+            field("prefix", Kind::Form(&TEXT), Is("'Bearer '"), "Text before it."),
         ]],
     )
 };

@@ -105,6 +105,17 @@ pub(crate) fn scope(text: &str) -> Result<String, Flaw> {
     Ok(text.to_owned())
 }
 
+/// A word that stands for a secret: long enough to be nothing else.
+pub(crate) fn placeholder(text: &str) -> Result<String, Flaw> {
+    if text.len() < 8 || !text.bytes().all(|b| b.is_ascii_graphic()) {
+        return flaw(
+            "not a word of at least 8 characters",
+            "write one that is nothing else, such as `ATTACHE_API_TOKEN`",
+        );
+    }
+    Ok(text.to_owned())
+}
+
 /// Some text on one line.
 pub(crate) fn line(text: &str) -> Result<String, Flaw> {
     if text.is_empty() || text.chars().any(char::is_control) {

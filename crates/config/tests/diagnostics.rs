@@ -194,6 +194,12 @@ fn cases() -> Vec<(&'static str, Vec<Diagnostic>)> {
             "access keys said twice",
             route("auth: { sigv4: { region: r, service: s3, credentials: { env: A }, session_token: { env: B } } }"),
         ),
+        ("a claim that is ours", route("auth: { jwt: { key: { file: /k }, algorithm: ES256, claims: { exp: 1 } } }")),
+        (
+            "a placeholder for a signature",
+            route("auth: { sigv4: { region: r, service: s3, credentials: { env: A } }, placeholder: A_PLACEHOLDER }"),
+        ),
+        ("a placeholder that may be anything", route("auth: { bearer: { env: T }, placeholder: token }")),
         ("unbounded auth", found("default: { auth: { bearer: { env: T } } }\n")),
         ("shadowed parent", found("parent: [\"http://a.test:1\", \"http://b.test:1\"]\n")),
         ("shadowed route", found("routes:\n  - match: \"*.a.com\"\n  - match: x.a.com\n")),

@@ -9,6 +9,7 @@
 //! Cost: one shared read and one header insertion; no box, but for a request that waits.
 
 pub mod cell;
+pub mod placeholder;
 pub mod secret;
 pub mod sigv4;
 

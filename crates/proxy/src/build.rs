@@ -22,7 +22,7 @@ use upstream::endpoint::{Key, Protocol};
 use upstream::upstream::Hosts;
 
 use self::credential::credential;
-pub use self::credential::{keys, secrets, signers, users};
+pub use self::credential::{keys, placeholders, secrets, signers, users};
 use crate::intercept;
 use crate::listener::tls::{Front, Part};
 use crate::params;

@@ -10,6 +10,7 @@
 
 pub mod answer;
 pub mod exec;
+pub mod jwt;
 pub mod keys;
 pub mod oauth2;
 pub mod probe;
@@ -115,6 +116,7 @@ pub async fn fetch(key: &SecretKey, tools: &Tools) -> Result<Fresh<HeaderValue>,
             Fresh { every: printed.every, ..token }
         }
         Source::OAuth2(from) => oauth2::token(from, tools).await?,
+        Source::Jwt(from) => jwt::token(from).await?,
     };
     fresh.map(|text| secrets::formed(key, &text))
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use config::model::{self, HeaderEdit, Policy};
 use exchange::{ArcService, Load};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
+use middleware::credentials::placeholder;
 use middleware::{
     Algorithms, allow, authorize, browser, compress, concurrency, deadline, decompress, headers, pacing, rate_limit,
     redirect, respond, retry, target,
@@ -19,6 +20,7 @@ use upstream::set::{Balance, HashOn, Rules};
 use upstream::upstream::host_budgets;
 
 pub use self::detour::{fallback, fault, headers_beside, mirror, target_beside};
+use crate::build;
 use crate::permit::Rule;
 use crate::route::Field;
 use crate::snapshot::{Credential, End, Plan, Snapshot, Target};
@@ -37,6 +39,14 @@ pub fn browser(plan: &Plan) -> Option<browser::Params> {
     plan.credential
         .as_ref()
         .map(|_| browser::Params { origins: plan.policy.browser_origins.clone(), any_host: plan.any_host })
+}
+
+/// The words that stand for the secrets of other routes.
+pub fn placeholders(plan: &Plan, snapshot: &Snapshot) -> Option<Vec<placeholder::Params>> {
+    let own = |other: &placeholder::Params| matches!(&plan.credential, Some(Credential::Placeholder { params, .. }) if params == other);
+    let mut others = build::placeholders(&snapshot.model);
+    others.retain(|other| !own(other));
+    (!others.is_empty()).then_some(others)
 }
 
 /// Only where there are rules.

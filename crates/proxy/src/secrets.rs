@@ -28,7 +28,7 @@ const MAX_BYTES: u64 = 64 * 1024;
 pub fn read(key: &SecretKey) -> Result<HeaderValue, String> {
     match &key.source {
         Source::Text(secret) => formed(key, &text(secret)?),
-        Source::OAuth2(_) => Err("it is fetched, not read".into()),
+        Source::OAuth2(_) | Source::Jwt(_) => Err("it is fetched, not read".into()),
     }
 }
 
@@ -86,6 +86,7 @@ pub fn shown(key: &SecretKey) -> String {
     match &key.source {
         Source::Text(secret) => source(secret),
         Source::OAuth2(from) => format!("issuer {}", from.token_url),
+        Source::Jwt(from) => format!("own signature, key from {}", source(&from.key)),
     }
 }
 

@@ -10,6 +10,7 @@ use http::{HeaderName, header, uri};
 use middleware::authenticate::Gate;
 use middleware::concurrency::Scope;
 use middleware::credentials::Secret;
+use middleware::credentials::placeholder;
 use middleware::credentials::sigv4::{self, KeyCell};
 use middleware::fallback::Store;
 use middleware::pacing::Paces;
@@ -168,6 +169,8 @@ pub struct Group {
 pub enum Credential {
     /// The value of a header.
     Header { header: HeaderName, secret: Secret },
+    /// The same where the client sends a word for it.
+    Placeholder { params: placeholder::Params, secret: Secret },
     /// A signature.
     SigV4 { params: sigv4::Params, keys: KeyCell },
 }
@@ -177,19 +180,20 @@ impl Credential {
     pub fn headers(&self) -> Vec<HeaderName> {
         match self {
             Self::Header { header, .. } => vec![header.clone()],
+            Self::Placeholder { params, .. } => params.headers.clone(),
             Self::SigV4 { .. } => vec![header::AUTHORIZATION, HeaderName::from_static("x-amz-security-token")],
         }
     }
 
     /// Another may be had for the asking, if this one is refused.
     pub fn is_fetched(&self) -> bool {
-        matches!(self, Self::Header { secret, .. } if secret.is_fetched())
+        matches!(self, Self::Header { secret, .. } | Self::Placeholder { secret, .. } if secret.is_fetched())
     }
 
     /// For whoever hears that it was refused; a signature that is refused is so with a 403.
     pub fn renew(&self) -> Option<Arc<dyn Renew>> {
         match self {
-            Self::Header { secret, .. } => Some(Arc::new(secret.clone())),
+            Self::Header { secret, .. } | Self::Placeholder { secret, .. } => Some(Arc::new(secret.clone())),
             Self::SigV4 { .. } => None,
         }
     }

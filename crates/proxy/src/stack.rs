@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use exchange::identity::Caller;
 use exchange::{ArcService, Authority, Client, Exchange, Load, Random};
-use middleware::credentials::sigv4;
+use middleware::credentials::{placeholder, sigv4};
 use middleware::observe::Watch;
 use middleware::{
     allow, authenticate, authorize, browser, compress, concurrency, credentials, deadline, decompress, fallback, fault,
@@ -52,6 +52,7 @@ pub fn build(plan: &Plan, snapshot: &Snapshot, worker: &Arc<Worker>) -> Stack {
     route.note("observe", true); // counts and logs at the body's end; held by the edge, so it needs no box
     let deadline = route.push("deadline", Some(deadline::layer(params::deadline(policy)))); // the total time, over all below
     let browser = route.push("browser", params::browser(plan).map(browser::layer)); // a web page may not borrow a credential
+    let placeholder = route.push("placeholder", params::placeholders(plan, snapshot).map(placeholder::guard)); // the word for another route's secret goes nowhere
     let authenticate = route.push("authenticate", plan.gate.clone().map(authenticate::layer)); // who is asking, before anything is decided by it
     let allow = route.push("allow", params::allow(plan).map(allow::layer)); // who may; everybody else is refused
     let authorize = route.push(
@@ -120,6 +121,7 @@ pub fn build(plan: &Plan, snapshot: &Snapshot, worker: &Arc<Worker>) -> Stack {
     let service = [
         deadline,
         browser,
+        placeholder,
         authenticate,
         allow,
         authorize,
@@ -185,6 +187,9 @@ impl Layer<ArcService> for Put {
         match &self.0 {
             Credential::Header { header, secret } => {
                 credentials::layer(credentials::Params { header: header.clone() }, secret.clone()).layer(inner)
+            }
+            Credential::Placeholder { params, secret } => {
+                placeholder::layer(params.clone(), secret.clone()).layer(inner)
             }
             Credential::SigV4 { params, keys } => sigv4::layer(params.clone(), keys.clone()).layer(inner),
         }

@@ -67,6 +67,8 @@ pub enum Source {
     Text(model::Secret),
     /// An issuer.
     OAuth2(Box<model::OAuth2>),
+    /// We sign it.
+    Jwt(Box<model::Jwt>),
 }
 
 impl Source {
@@ -74,7 +76,7 @@ impl Source {
     const fn is_fetched(&self) -> bool {
         match self {
             Self::Text(secret) => matches!(secret, model::Secret::Exec(_)),
-            Self::OAuth2(_) => true,
+            Self::OAuth2(_) | Self::Jwt(_) => true,
         }
     }
 }

@@ -4,14 +4,35 @@ use std::net::IpAddr;
 
 use super::Check;
 use crate::fields::Fields;
-use crate::keys::{ACCESS_KEY, BASIC, OAUTH2, SECRET, SECRET_HEADER, SIGV4, TLS};
-use crate::model::{AccessKey, Auth, AwsKeys, ClientAuthStyle, Endpoint, Exec, OAuth2, Scheme, Secret, SigV4};
-use crate::raw::Node;
+use crate::keys::{ACCESS_KEY, BASIC, JWT, OAUTH2, PLACEHOLDER, SECRET, SECRET_HEADER, SIGV4, TLS};
+use crate::model::{
+    AccessKey, Auth, AwsKeys, Claim, ClientAuthStyle, Endpoint, Exec, Jwt, JwtAlgorithm, OAuth2, Scheme, Secret, SigV4,
+};
+use crate::raw::{Node, Type};
 use crate::values;
 
 impl Check<'_> {
     pub(super) fn auth(&mut self, fields: &Fields<'_>) -> Option<Auth> {
-        self.one_of(fields, &["bearer", "basic", "header", "oauth2", "sigv4"]);
+        let auth = self.kind(fields);
+        let Some(placeholder) = fields.table("placeholder", &PLACEHOLDER) else { return auth };
+        if fields.written("sigv4") {
+            let message = "a signature has no place for a placeholder";
+            self.report.error("exclusive-keys", fields.key("placeholder"), message, "remove it");
+        }
+        let of = Box::new(auth?);
+        let mut headers = placeholder.all("in", values::edited_header);
+        if headers.is_empty() {
+            headers.push(match &*of {
+                Auth::Header { name, .. } => name.clone(),
+                Auth::Jwt(jwt) => jwt.header.clone(),
+                _ => "authorization".to_owned(),
+            });
+        }
+        Some(Auth::Placeholder { word: placeholder.parse("word", values::placeholder)?, headers, of })
+    }
+
+    fn kind(&mut self, fields: &Fields<'_>) -> Option<Auth> {
+        self.one_of(fields, &["bearer", "basic", "header", "oauth2", "jwt", "sigv4"]);
         if let Some(secret) = fields.table("bearer", &SECRET) {
             return self.secret(&secret).map(Auth::Bearer);
         }
@@ -21,6 +42,9 @@ impl Check<'_> {
         }
         if let Some(oauth2) = fields.table("oauth2", &OAUTH2) {
             return self.oauth2(&oauth2).map(|oauth2| Auth::OAuth2(Box::new(oauth2)));
+        }
+        if let Some(jwt) = fields.table("jwt", &JWT) {
+            return self.jwt(&jwt).map(|jwt| Auth::Jwt(Box::new(jwt)));
         }
         if let Some(sigv4) = fields.table("sigv4", &SIGV4) {
             return self.sigv4(&sigv4).map(|sigv4| Auth::SigV4(Box::new(sigv4)));
@@ -72,6 +96,51 @@ impl Check<'_> {
             expires_in: fields.duration("expires_in"),
             timeout: fields.duration("timeout"),
             tls,
+        })
+    }
+
+    fn jwt(&mut self, fields: &Fields<'_>) -> Option<Jwt> {
+        let key = fields.table("key", &SECRET).and_then(|secret| self.secret(&secret));
+        let mut claims = Vec::new();
+        for entry in fields.map("claims") {
+            if ["iss", "sub", "aud", "exp", "nbf", "iat"].contains(&entry.key.as_str()) {
+                let message = format!("`{}` has a key of its own, or is ours to say", entry.key);
+                self.report.error(
+                    "misplaced-key",
+                    entry.at,
+                    message,
+                    "use `issuer`, `subject`, `audience`, `lifetime`",
+                );
+            }
+            let Some(scalar) = entry.value.scalar() else { continue };
+            let number = (scalar.ty == Type::Int).then(|| scalar.text.parse().ok()).flatten().map(Claim::Int);
+            let flag = (scalar.ty == Type::Bool).then(|| Claim::Bool(scalar.text.eq_ignore_ascii_case("true")));
+            let text = || Claim::Text(scalar.text.clone());
+            claims.push((entry.key.clone(), number.or(flag).unwrap_or_else(text)));
+        }
+        let prefix = fields.text("prefix").unwrap_or_default();
+        if values::header_value(prefix.trim_end()).is_err() {
+            let message = "a prefix with control characters";
+            self.report.error("bad-value", fields.place("prefix"), message, "keep it on one line");
+        }
+        let algorithm = match fields.text("algorithm") {
+            Some("PS256") => JwtAlgorithm::Ps256,
+            Some("ES256") => JwtAlgorithm::Es256,
+            Some("EdDSA") => JwtAlgorithm::EdDsa,
+            Some("HS256") => JwtAlgorithm::Hs256,
+            _ => JwtAlgorithm::Rs256,
+        };
+        Some(Jwt {
+            algorithm,
+            kid: fields.parse("kid", values::line),
+            issuer: fields.parse("issuer", values::line),
+            subject: fields.parse("subject", values::line),
+            audience: fields.all("audience", values::line),
+            lifetime: fields.duration("lifetime"),
+            claims,
+            header: fields.parse("header", values::edited_header)?,
+            prefix: prefix.to_owned(),
+            key: key?,
         })
     }
 

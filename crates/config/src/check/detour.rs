@@ -5,7 +5,9 @@ use std::time::Duration;
 use super::Check;
 use crate::fields::Fields;
 use crate::keys::{ABORT, AUTH, DELAY, FALLBACK, RESET, RESPOND, STALE};
-use crate::model::{Abort, Action, Aside, AsideTo, Fallback, FallbackWith, Fault, Mirror, On, Scheme, Stale, Upstream};
+use crate::model::{
+    Abort, Action, Aside, AsideTo, Auth, Fallback, FallbackWith, Fault, Mirror, On, Scheme, Stale, Upstream,
+};
 use crate::table::nearest;
 use crate::values::{self, To};
 
@@ -105,6 +107,10 @@ impl Check<'_> {
     /// `to` and `auth` of a target beside the route's own.
     fn aside(&mut self, fields: &Fields<'_>, upstreams: &[Upstream]) -> Option<Aside> {
         let auth = fields.table("auth", &AUTH).and_then(|auth| self.auth(&auth));
+        if let Some(Auth::Placeholder { .. }) = auth {
+            let message = "a placeholder is for the route's own target";
+            self.report.error("misplaced-key", fields.key("auth"), message, "remove `placeholder`");
+        }
         let to = match fields.parse("to", values::to)? {
             To::Url(url) => AsideTo::Url(url),
             To::Upstream(name) => AsideTo::Upstream(name),

@@ -6,10 +6,26 @@ use super::*;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Auth {
     Bearer(Secret),
-    Basic { user: String, password: Secret },
-    Header { name: String, prefix: String, value: Secret },
+    Basic {
+        user: String,
+        password: Secret,
+    },
+    Header {
+        name: String,
+        prefix: String,
+        value: Secret,
+    },
     OAuth2(Box<OAuth2>),
+    Jwt(Box<Jwt>),
     SigV4(Box<SigV4>),
+    /// The app sends a word where the secret of another kind belongs.
+    Placeholder {
+        word: String,
+        /// Header names, lower-case, in which it is looked for.
+        headers: Vec<String>,
+        /// Never itself a placeholder, nor a signature.
+        of: Box<Auth>,
+    },
 }
 
 /// Where a secret is read from.
@@ -47,6 +63,39 @@ pub struct OAuth2 {
     pub expires_in: Duration,
     pub timeout: Duration,
     pub tls: Tls,
+}
+
+/// A token that we sign ourselves (RFC 7519).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Jwt {
+    pub key: Secret,
+    pub algorithm: JwtAlgorithm,
+    pub kid: Option<String>,
+    pub issuer: Option<String>,
+    pub subject: Option<String>,
+    pub audience: Vec<String>,
+    pub lifetime: Duration,
+    pub claims: Vec<(String, Claim)>,
+    /// Lower-case.
+    pub header: String,
+    pub prefix: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum JwtAlgorithm {
+    Rs256,
+    Ps256,
+    Es256,
+    EdDsa,
+    Hs256,
+}
+
+/// What a claim says.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Claim {
+    Text(String),
+    Int(i64),
+    Bool(bool),
 }
 
 /// AWS Signature Version 4.

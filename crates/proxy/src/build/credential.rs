@@ -3,7 +3,7 @@
 use config::Model;
 use config::model::{self, Auth, Policy};
 use http::{HeaderName, header};
-use middleware::credentials::sigv4;
+use middleware::credentials::{placeholder, sigv4};
 
 use super::parents;
 use crate::snapshot::Credential;
@@ -46,6 +46,13 @@ fn routes<'a>(model: &'a Model, sends: impl Fn(&Auth) -> bool + 'a) -> impl Iter
 pub(super) fn credential(auth: Option<&Auth>, state: &State) -> Result<Option<Credential>, String> {
     let Some(auth) = auth else { return Ok(None) };
     match auth {
+        Auth::Placeholder { word, headers, of } => {
+            let of = credential(Some(of), state)?;
+            // What stands for the secret is replaced by no more than the secret.
+            let Some((_, key)) = secret_key(auth) else { return Ok(of) };
+            let params = placeholder::Params { word: word.clone(), headers: names(headers) };
+            return Ok(Some(Credential::Placeholder { params, secret: state.secret(key) }));
+        }
         Auth::SigV4(from) => {
             let model::SigV4 { region, service, keys, body_limit } = &**from;
             let (region, service) = (region.clone(), service.clone());
@@ -56,10 +63,25 @@ pub(super) fn credential(auth: Option<&Auth>, state: &State) -> Result<Option<Cr
             // Read again for each token; what is wrong with it is better said now.
             state.tls(&from.tls).map_err(|error| format!("auth.oauth2: {error}"))?;
         }
-        Auth::Bearer(_) | Auth::Basic { .. } | Auth::Header { .. } => {}
+        Auth::Bearer(_) | Auth::Basic { .. } | Auth::Header { .. } | Auth::Jwt(_) => {}
     }
     let named = secret_key(auth);
     Ok(named.map(|(header, key)| Credential::Header { header, secret: state.secret(key) }))
+}
+
+/// What no other route may be sent, with the headers in which it is looked for.
+pub fn placeholders(model: &Model) -> Vec<placeholder::Params> {
+    let own = auths(model).filter_map(|auth| match auth {
+        Auth::Placeholder { word, headers, .. } => {
+            Some(placeholder::Params { word: word.clone(), headers: names(headers) })
+        }
+        _ => None,
+    });
+    own.collect()
+}
+
+fn names(headers: &[String]) -> Vec<HeaderName> {
+    headers.iter().filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok()).collect()
 }
 
 /// The header that a credential goes in, and where it comes from; absent for what is no header's value.
@@ -75,6 +97,15 @@ pub(super) fn secret_key(auth: &Auth) -> Option<(HeaderName, SecretKey)> {
             (name, text(value), SecretForm::Header { prefix: prefix.clone() })
         }
         Auth::OAuth2(from) => (header::AUTHORIZATION, Source::OAuth2(from.clone()), SecretForm::Bearer),
+        Auth::Jwt(from) => {
+            let name = HeaderName::from_bytes(from.header.as_bytes()).unwrap_or(header::AUTHORIZATION);
+            (name, Source::Jwt(from.clone()), SecretForm::Header { prefix: from.prefix.clone() })
+        }
+        Auth::Placeholder { of, .. } => {
+            let (header, key) = secret_key(of)?;
+            let form = SecretForm::Header { prefix: String::new() };
+            return Some((header, SecretKey { source: key.source, form }));
+        }
         Auth::SigV4(_) => return None,
     };
     Some((header, SecretKey { source, form }))

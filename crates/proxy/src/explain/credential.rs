@@ -19,6 +19,18 @@ pub(super) fn credential(auth: &Auth) -> String {
             let scope = if from.scope.is_empty() { String::new() } else { format!(", scope {}", from.scope) };
             format!("bearer token from {issuer}, client {id} ({style}), secret from {secret}{scope}")
         }
+        Auth::Jwt(from) => {
+            let lifetime = from.lifetime;
+            format!(
+                "{:?} token of our own in {}, for {lifetime:?}, key from {}",
+                from.algorithm,
+                from.header,
+                source(&from.key)
+            )
+        }
+        Auth::Placeholder { word, headers, of } => {
+            format!("instead of {word} in {}: {}", headers.join(", "), credential(of))
+        }
         Auth::SigV4(from) => {
             format!("signed for {} in {} (AWS SigV4), {}", from.service, from.region, keys::shown(&from.keys))
         }

@@ -30,7 +30,7 @@ fn assert_told(url: &str, told: &[&str]) {
 
 #[test]
 fn every_policy_of_a_route_is_told() {
-    let layers = "observe > deadline > browser > authenticate > allow > authorize > rate_limit > fallback > fault > concurrency > mirror > compress > \
+    let layers = "observe > deadline > browser > placeholder > authenticate > allow > authorize > rate_limit > fallback > fault > concurrency > mirror > compress > \
                   decompress > retry > hedge > target > pacing > headers > credentials > upstream";
     assert_told(
         "http://api.example.com/v1/?lang=en",
