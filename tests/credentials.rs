@@ -6,7 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use testkit::{Port, Proxy, Reply, Seen, Upstream, eventually};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use testkit::{Certs, Port, Proxy, Reply, Seen, Upstream, eventually};
 use tokio::task::JoinSet;
 
 const SECRET: &str = "planted-client-secret";
@@ -466,4 +470,72 @@ async fn a_token_of_our_own_is_signed_once_and_again_when_it_is_refused() {
 
     assert_eq!(second.status, 200);
     assert_ne!(second.text(), first);
+}
+
+/// A server for `api.test` that asks for a client's certificate by the same authority.
+fn asking(certs: &Certs) -> Arc<ServerConfig> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut roots = RootCertStore::empty();
+    let ca = std::fs::read(certs.ca()).expect("the authority");
+    roots.add(CertificateDer::from_pem_slice(&ca).expect("a certificate")).expect("a root");
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build();
+    let pair = certs.pair(&["api.test"], 2050);
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("versions");
+    let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).expect("a key");
+    let config = config.with_client_cert_verifier(verifier.expect("a verifier")).with_single_cert(vec![pair.der], key);
+    Arc::new(config.expect("a pair"))
+}
+
+#[tokio::test]
+async fn a_client_certificate_is_shown_and_followed_as_it_changes() {
+    let (certs, strangers, files) = (Certs::default(), Certs::default(), Files::new());
+    let upstream = Upstream::tls(asking(&certs), |_| Reply::ok("welcome")).await;
+    let (stranger, friend) = (strangers.pair(&["client"], 2050), certs.pair(&["client"], 2040));
+    let (cert, key) = (files.put("cert", &stranger.cert), files.put("key", &stranger.key));
+    let proxy = Proxy::start(&format!(
+        "resolve: {{ api.test: \"{}\" }}
+routes:
+  - match: api.test
+    to: https://api.test
+    retry: false
+    auth: {{ mtls: {{ cert: {}, key: {} }} }}
+    tls: {{ ca: {} }}
+",
+        upstream.addr(),
+        cert.display(),
+        key.display(),
+        certs.ca()
+    ));
+    assert_eq!(proxy.get("http://api.test/").await.status, 502, "nobody there trusts its signer");
+
+    files.put("cert", &friend.cert);
+    files.put("key", &friend.key);
+    let proxied = &proxy;
+    eventually(
+        "the new certificate",
+        || async move { (proxied.get("http://api.test/").await.status == 200).then_some(()) },
+    )
+    .await;
+
+    // Both at once or not at all: half a pair is not used.
+    let connections = upstream.connections();
+    files.put("key", &stranger.key);
+    eventually("the refusal", || async move {
+        let ok = proxied.metrics().await.sum("attache_tls_certificate_last_reload_successful", &[]);
+        (ok == 0.0).then_some(())
+    })
+    .await;
+    assert_eq!(proxy.get("http://api.test/").await.status, 200);
+    assert_eq!(upstream.connections(), connections, "the old pair goes on, and its connection");
+
+    let other = certs.pair(&["client"], 2041);
+    files.put("cert", &other.cert);
+    files.put("key", &other.key);
+    eventually("a connection with the third", || async {
+        assert_eq!(proxied.get("http://api.test/").await.status, 200);
+        (upstream.connections() > connections).then_some(())
+    })
+    .await;
+    let expiry = proxy.metrics().await.sum("attache_tls_certificate_expiry_timestamp_seconds", &[]);
+    assert_eq!(expiry, 2_240_611_200.0, "the first of January 2041");
 }

@@ -884,8 +884,14 @@ pub(crate) static AUTH: Table = Table {
             field("basic", Kind::Table(&BASIC), Means("none"), "`Authorization: Basic ...`."),
             field("header", Kind::Table(&SECRET_HEADER), Means("none"), "A header of its own."),
             field("oauth2", Kind::Table(&OAUTH2), Means("none"), "A bearer token from an issuer."),
-            field("jwt", Kind::Table(&JWT), Means("none"), "A token that we sign ourselves."),
+            field("jwt", Kind::Table(&MINTED), Means("none"), "A token that we sign ourselves."),
             field("sigv4", Kind::Table(&SIGV4), Means("none"), "A signature as AWS wants it."),
+            field(
+                "mtls",
+                Kind::Table(&CERTIFICATE),
+                Means("none"),
+                "A client certificate; the same as `tls: {cert, key}`.",
+            ),
             field(
                 "placeholder",
                 Kind::Table(&PLACEHOLDER),
@@ -937,10 +943,10 @@ pub(crate) static PLACEHOLDER: Table = table(
     ]],
 );
 
-pub(crate) static JWT: Table = Table {
+pub(crate) static MINTED: Table = Table {
     secret: true,
     ..table(
-        "jwt",
+        "minted",
         "A token that we sign ourselves (RFC 7519), used until most of its lifetime is over.",
         None,
         &[&[
@@ -1133,7 +1139,12 @@ pub(crate) static TLS: Table = table(
     None,
     &[&[
         field("ca", Kind::Form(&FILE), Means("the system's roots"), "A PEM bundle to trust instead."),
-        field("cert", Kind::Form(&FILE), Means("none"), "Our certificate, as PEM."),
+        field(
+            "cert",
+            Kind::Form(&FILE),
+            Means("none"),
+            "Our certificate, as PEM; all these files are followed as they change.",
+        ),
         field("key", Kind::Form(&FILE), Means("none"), "Its private key, as PEM."),
         field("sni", Kind::Form(&NAME), Means("the host of the URL"), "The name to ask for and to verify."),
         field("min", Word(&["1.2", "1.3"]), Is("1.2"), "The oldest version."),

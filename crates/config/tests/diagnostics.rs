@@ -200,6 +200,14 @@ fn cases() -> Vec<(&'static str, Vec<Diagnostic>)> {
             route("auth: { sigv4: { region: r, service: s3, credentials: { env: A } }, placeholder: A_PLACEHOLDER }"),
         ),
         ("a placeholder that may be anything", route("auth: { bearer: { env: T }, placeholder: token }")),
+        ("two client certificates", route("auth: { mtls: { cert: /a, key: /b } }\n    tls: { cert: /c, key: /d }")),
+        (
+            "a client certificate for a shared upstream",
+            found(
+                "upstreams: [{ name: a, endpoints: https://a.com }]\n\
+                 routes: [{ match: a.com, to: upstream:a, auth: { mtls: { cert: /a, key: /b } } }]\n",
+            ),
+        ),
         ("unbounded auth", found("default: { auth: { bearer: { env: T } } }\n")),
         ("shadowed parent", found("parent: [\"http://a.test:1\", \"http://b.test:1\"]\n")),
         ("shadowed route", found("routes:\n  - match: \"*.a.com\"\n  - match: x.a.com\n")),

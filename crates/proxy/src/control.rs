@@ -19,6 +19,7 @@ use upstream::net::Net;
 
 use crate::admin;
 use crate::build;
+use crate::certificates::Certificates;
 use crate::checks::Checks;
 use crate::house::House;
 use crate::identities::Issuers;
@@ -329,7 +330,8 @@ pub(crate) async fn run(
     let addresses = control.reloader.current().model.listen.iter().map(|one| one.address.clone()).collect::<Vec<_>>();
     let mut renewal = Renewal::new(Arc::clone(&control.house.state), Arc::clone(control.house.metrics.events()));
     // Before anybody is served or can ask.
-    renewal.run(clock::now());
+    let mut certificates = Certificates::new(&control.reloader);
+    renewal.run(certificates.run(&control.reloader, clock::now()), clock::now());
     for acceptor in doors.acceptors {
         tokio::spawn(acceptor.run(drain.clone()));
     }
@@ -371,7 +373,7 @@ pub(crate) async fn run(
             _ = every.tick() => {
                 control.reloader.look(&mut pending, clock::now());
                 adopt(&control, &addresses);
-                renewal.run(clock::now());
+                renewal.run(certificates.run(&control.reloader, clock::now()), clock::now());
                 checks.follow(&control.reloader.current());
                 control.house.state.identities.refresh();
                 issuers.follow();

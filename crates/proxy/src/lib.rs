@@ -3,6 +3,7 @@
 pub mod admin;
 mod bridge;
 pub mod build;
+mod certificates;
 mod checks;
 pub mod control;
 mod edge;

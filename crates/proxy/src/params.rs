@@ -36,7 +36,8 @@ pub fn deadline(policy: &Policy) -> deadline::Params {
 
 /// Only a route that adds a credential has something a web page could borrow.
 pub fn browser(plan: &Plan) -> Option<browser::Params> {
-    plan.credential
+    plan.policy
+        .auth
         .as_ref()
         .map(|_| browser::Params { origins: plan.policy.browser_origins.clone(), any_host: plan.any_host })
 }

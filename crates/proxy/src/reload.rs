@@ -89,6 +89,28 @@ impl Reloader {
         self.attempt(now)
     }
 
+    /// Builds and publishes the configuration in force once more, for what it reads besides. Whether that succeeded; if not,
+    /// what is wrong is said and all stays as it is.
+    pub fn rebuild(&self, now: Tick) -> bool {
+        let old = self.current();
+        match self.house.build(old.model.clone(), old.generation + 1, &old.own, &old.pseudonym) {
+            Ok(snapshot) => {
+                let generation = snapshot.generation;
+                self.house.adopt(&snapshot);
+                self.snapshots.send_replace(Arc::new(snapshot));
+                self.house.metrics.events().reloaded(Ok(generation), now);
+                tracing::info!(generation, "certificates towards upstreams read again");
+                true
+            }
+            Err(wrong) => {
+                for one in wrong {
+                    tracing::warn!("the old certificates stay: {one}");
+                }
+                false
+            }
+        }
+    }
+
     fn attempt(&self, now: Tick) -> Result<u64, Vec<Diagnostic>> {
         let outcome = self.replace();
         let said = match &outcome {

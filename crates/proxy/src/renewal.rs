@@ -11,7 +11,7 @@ use exchange::clock;
 use policy::Tick;
 use telemetry::metrics::{Certificate, Events};
 
-use crate::listener::tls::Shown;
+use crate::certificates::Client;
 use crate::state::State;
 
 /// A certificate that ends sooner is warned of.
@@ -31,25 +31,24 @@ impl Renewal {
         Self { state, events, warned: HashMap::new() }
     }
 
-    /// Looks at all files again.
-    pub fn run(&mut self, now: Tick) {
+    /// Looks at all files of listeners again; `clients` are the certificates that upstreams are shown.
+    pub fn run(&mut self, clients: &[Client], now: Tick) {
         let fronts = self.state.fronts();
         fronts.iter().for_each(|front| front.refresh());
         let authority = self.state.read_authority().and_then(|authority| {
             let identity = authority.identity();
             let path = identity.file.as_ref()?.display().to_string();
-            Some(Shown { path, names: Vec::new(), expires: Some(identity.until), flaw: None })
+            Some(Client { file: path, expires: Some(identity.until), ok: true })
         });
-        let shown: Vec<Shown> = fronts.iter().flat_map(|front| front.shown()).chain(authority).collect();
-        self.warn(&shown, clock::wall(now).as_secs());
-        self.events.certificates_are(shown.into_iter().map(|one| Certificate {
-            file: one.path,
-            expires: one.expires,
-            ok: one.flaw.is_none(),
-        }));
+        let shown = fronts.iter().flat_map(|front| front.shown());
+        let listeners = shown.map(|one| Client { file: one.path, expires: one.expires, ok: one.flaw.is_none() });
+        let all: Vec<Client> = listeners.chain(authority).chain(clients.iter().cloned()).collect();
+        self.warn(&all, clock::wall(now).as_secs());
+        let told = |Client { file, expires, ok }| Certificate { file, expires, ok };
+        self.events.certificates_are(all.into_iter().map(told));
     }
 
-    fn warn(&mut self, shown: &[Shown], now: u64) {
+    fn warn(&mut self, shown: &[Client], now: u64) {
         for (path, left) in self.ending(shown, now) {
             match left {
                 0 => tracing::warn!(file = path, "a certificate of ours has expired; put a new one in its place"),
@@ -63,10 +62,10 @@ impl Renewal {
     }
 
     /// Each certificate that ends soon, once, with the seconds that are left.
-    fn ending<'a>(&mut self, shown: &'a [Shown], now: u64) -> Vec<(&'a str, u64)> {
-        self.warned.retain(|path, _| shown.iter().any(|one| one.path == *path));
+    fn ending<'a>(&mut self, shown: &'a [Client], now: u64) -> Vec<(&'a str, u64)> {
+        self.warned.retain(|path, _| shown.iter().any(|one| one.file == *path));
         let mut ending = Vec::new();
-        for Shown { path, expires, .. } in shown {
+        for Client { file: path, expires, .. } in shown {
             let Some(expires) = *expires else { continue };
             let left = expires.saturating_sub(now);
             if left < SOON && self.warned.insert(path.clone(), expires) != Some(expires) {
@@ -81,8 +80,8 @@ impl Renewal {
 mod tests {
     use super::*;
 
-    fn shown(path: &str, expires: u64) -> Shown {
-        Shown { path: path.to_owned(), names: Vec::new(), expires: Some(expires), flaw: None }
+    fn shown(path: &str, expires: u64) -> Client {
+        Client { file: path.to_owned(), expires: Some(expires), ok: true }
     }
 
     #[test]

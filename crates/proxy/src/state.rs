@@ -68,7 +68,7 @@ pub enum Source {
     /// An issuer.
     OAuth2(Box<model::OAuth2>),
     /// We sign it.
-    Jwt(Box<model::Jwt>),
+    Jwt(Box<model::Minted>),
 }
 
 impl Source {

@@ -4,9 +4,10 @@ use std::net::IpAddr;
 
 use super::Check;
 use crate::fields::Fields;
-use crate::keys::{ACCESS_KEY, BASIC, JWT, OAUTH2, PLACEHOLDER, SECRET, SECRET_HEADER, SIGV4, TLS};
+use crate::keys::{ACCESS_KEY, BASIC, CERTIFICATE, MINTED, OAUTH2, PLACEHOLDER, SECRET, SECRET_HEADER, SIGV4, TLS};
 use crate::model::{
-    AccessKey, Auth, AwsKeys, Claim, ClientAuthStyle, Endpoint, Exec, Jwt, JwtAlgorithm, OAuth2, Scheme, Secret, SigV4,
+    AccessKey, Auth, AwsKeys, Claim, ClientAuthStyle, Endpoint, Exec, JwtAlgorithm, Minted, OAuth2, Scheme, Secret,
+    SigV4,
 };
 use crate::raw::{Node, Type};
 use crate::values;
@@ -15,8 +16,8 @@ impl Check<'_> {
     pub(super) fn auth(&mut self, fields: &Fields<'_>) -> Option<Auth> {
         let auth = self.kind(fields);
         let Some(placeholder) = fields.table("placeholder", &PLACEHOLDER) else { return auth };
-        if fields.written("sigv4") {
-            let message = "a signature has no place for a placeholder";
+        if fields.written("sigv4") || fields.written("mtls") {
+            let message = "a signature or a certificate has no place for a placeholder";
             self.report.error("exclusive-keys", fields.key("placeholder"), message, "remove it");
         }
         let of = Box::new(auth?);
@@ -32,7 +33,7 @@ impl Check<'_> {
     }
 
     fn kind(&mut self, fields: &Fields<'_>) -> Option<Auth> {
-        self.one_of(fields, &["bearer", "basic", "header", "oauth2", "jwt", "sigv4"]);
+        self.one_of(fields, &["bearer", "basic", "header", "oauth2", "jwt", "sigv4", "mtls"]);
         if let Some(secret) = fields.table("bearer", &SECRET) {
             return self.secret(&secret).map(Auth::Bearer);
         }
@@ -43,11 +44,15 @@ impl Check<'_> {
         if let Some(oauth2) = fields.table("oauth2", &OAUTH2) {
             return self.oauth2(&oauth2).map(|oauth2| Auth::OAuth2(Box::new(oauth2)));
         }
-        if let Some(jwt) = fields.table("jwt", &JWT) {
-            return self.jwt(&jwt).map(|jwt| Auth::Jwt(Box::new(jwt)));
+        if let Some(jwt) = fields.table("jwt", &MINTED) {
+            return self.minted(&jwt).map(|jwt| Auth::Jwt(Box::new(jwt)));
         }
         if let Some(sigv4) = fields.table("sigv4", &SIGV4) {
             return self.sigv4(&sigv4).map(|sigv4| Auth::SigV4(Box::new(sigv4)));
+        }
+        if let Some(mtls) = fields.table("mtls", &CERTIFICATE) {
+            let file = |key| mtls.parse(key, values::file);
+            return Some(Auth::Mtls { cert: file("cert")?, key: file("key")? });
         }
         let header = fields.table("header", &SECRET_HEADER)?;
         let value = header.table("value", &SECRET).and_then(|s| self.secret(&s));
@@ -99,7 +104,7 @@ impl Check<'_> {
         })
     }
 
-    fn jwt(&mut self, fields: &Fields<'_>) -> Option<Jwt> {
+    fn minted(&mut self, fields: &Fields<'_>) -> Option<Minted> {
         let key = fields.table("key", &SECRET).and_then(|secret| self.secret(&secret));
         let mut claims = Vec::new();
         for entry in fields.map("claims") {
@@ -130,7 +135,7 @@ impl Check<'_> {
             Some("HS256") => JwtAlgorithm::Hs256,
             _ => JwtAlgorithm::Rs256,
         };
-        Some(Jwt {
+        Some(Minted {
             algorithm,
             kid: fields.parse("kid", values::line),
             issuer: fields.parse("issuer", values::line),

@@ -107,9 +107,10 @@ impl Check<'_> {
     /// `to` and `auth` of a target beside the route's own.
     fn aside(&mut self, fields: &Fields<'_>, upstreams: &[Upstream]) -> Option<Aside> {
         let auth = fields.table("auth", &AUTH).and_then(|auth| self.auth(&auth));
-        if let Some(Auth::Placeholder { .. }) = auth {
-            let message = "a placeholder is for the route's own target";
-            self.report.error("misplaced-key", fields.key("auth"), message, "remove `placeholder`");
+        if let Some(Auth::Placeholder { .. } | Auth::Mtls { .. }) = auth {
+            let message = "a placeholder or a certificate is for the route's own target";
+            let help = "remove it; a named upstream has `tls` of its own";
+            self.report.error("misplaced-key", fields.key("auth"), message, help);
         }
         let to = match fields.parse("to", values::to)? {
             To::Url(url) => AsideTo::Url(url),

@@ -11,7 +11,7 @@ use crate::keys::{
     EDIT, FAULT, HEADERS, HEDGE, LIMIT, QUEUE, RETRY, REWRITE, ROUTE, ROUTE_KIND, SLOW, TIMEOUT, TLS,
 };
 use crate::model::{
-    Algorithms, Balance, Breaker, Budget, Compress, Conditions, Deadline, Decompress, HeaderEdit, Headers, Hedge,
+    Algorithms, Auth, Balance, Breaker, Budget, Compress, Conditions, Deadline, Decompress, HeaderEdit, Headers, Hedge,
     Limit, Policy, Queue, Rate, Retry, Rewrite, Slow, Timeout, Tls, TlsVersion,
 };
 use crate::raw::text::Sources;
@@ -63,6 +63,14 @@ impl Check<'_> {
     pub(super) fn policy(&mut self, fields: &Fields<'_>, kind: Kind) -> Policy {
         let auth = fields.table("auth", &AUTH).and_then(|auth| self.auth(&auth));
         let browser_origins = fields.all("browser_origins", values::origin);
+        let mut tls = self.tls(&fields.section("tls", &TLS));
+        if let Some(Auth::Mtls { cert, key }) = &auth {
+            if tls.cert.is_some() || tls.key.is_some() {
+                let message = "`auth: mtls` and `tls: cert` both say which certificate we show";
+                self.report.error("exclusive-keys", fields.key("auth"), message, "keep one");
+            }
+            (tls.cert, tls.key) = (Some(cert.clone()), Some(key.clone()));
+        }
         if !browser_origins.is_empty() && !fields.written("auth") {
             let message = "`browser_origins` has no effect without `auth`";
             self.report.warning("no-effect", fields.key("browser_origins"), message, "remove it, or add `auth`");
@@ -87,7 +95,7 @@ impl Check<'_> {
             fault: fields.table("fault", &FAULT).map(|fault| self.fault(&fault)),
             fallback: Vec::new(),
             mirror: None,
-            tls: self.tls(&fields.section("tls", &TLS)),
+            tls,
             rewrite_location: fields.flag("rewrite_location"),
             intercept: fields.node("intercept").map(|_| fields.flag("intercept")),
         }

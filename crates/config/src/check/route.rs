@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Check, detour, policy, shadow};
 use crate::fields::Fields;
-use crate::keys::{HEDGE, MATCH, MIRROR, REDIRECT, RESPOND, REWRITE, ROUTE, TARGET, UPSTREAM};
+use crate::keys::{AUTH, HEDGE, MATCH, MIRROR, REDIRECT, RESPOND, REWRITE, ROUTE, TARGET, UPSTREAM};
 use crate::model::{Action, HostMatch, Match, PathMatch, Route, Scheme, Target, Upstream, Url};
 use crate::raw::Node;
 use crate::table::nearest;
@@ -144,6 +144,11 @@ impl Check<'_> {
                     let message = format!("`{key}` belongs to the upstream that several routes share");
                     let help = format!("move it to `{name}` in `upstreams`");
                     self.report.error("misplaced-key", fields.key(key), message, help);
+                }
+                if let Some(auth) = fields.table("auth", &AUTH).filter(|auth| auth.written("mtls")) {
+                    let message = "a certificate belongs to the upstream that several routes share";
+                    let help = format!("write `tls: {{cert: ..., key: ...}}` in `{name}` in `upstreams`");
+                    self.report.error("misplaced-key", auth.key("mtls"), message, help);
                 }
                 let endpoints = upstreams.iter().find(|u| u.name == *name).map(|u| u.endpoints.as_slice());
                 self.encrypted(fields, endpoints.unwrap_or_default().iter());

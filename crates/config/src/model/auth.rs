@@ -16,7 +16,12 @@ pub enum Auth {
         value: Secret,
     },
     OAuth2(Box<OAuth2>),
-    Jwt(Box<Jwt>),
+    Jwt(Box<Minted>),
+    /// The route's `tls` shows it.
+    Mtls {
+        cert: PathBuf,
+        key: PathBuf,
+    },
     SigV4(Box<SigV4>),
     /// The app sends a word where the secret of another kind belongs.
     Placeholder {
@@ -67,7 +72,7 @@ pub struct OAuth2 {
 
 /// A token that we sign ourselves (RFC 7519).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Jwt {
+pub struct Minted {
     pub key: Secret,
     pub algorithm: JwtAlgorithm,
     pub kid: Option<String>,

@@ -63,7 +63,7 @@ pub(super) fn credential(auth: Option<&Auth>, state: &State) -> Result<Option<Cr
             // Read again for each token; what is wrong with it is better said now.
             state.tls(&from.tls).map_err(|error| format!("auth.oauth2: {error}"))?;
         }
-        Auth::Bearer(_) | Auth::Basic { .. } | Auth::Header { .. } | Auth::Jwt(_) => {}
+        Auth::Bearer(_) | Auth::Basic { .. } | Auth::Header { .. } | Auth::Jwt(_) | Auth::Mtls { .. } => {}
     }
     let named = secret_key(auth);
     Ok(named.map(|(header, key)| Credential::Header { header, secret: state.secret(key) }))
@@ -106,7 +106,7 @@ pub(super) fn secret_key(auth: &Auth) -> Option<(HeaderName, SecretKey)> {
             let form = SecretForm::Header { prefix: String::new() };
             return Some((header, SecretKey { source: key.source, form }));
         }
-        Auth::SigV4(_) => return None,
+        Auth::SigV4(_) | Auth::Mtls { .. } => return None,
     };
     Some((header, SecretKey { source, form }))
 }

@@ -28,6 +28,7 @@ pub(super) fn credential(auth: &Auth) -> String {
                 source(&from.key)
             )
         }
+        Auth::Mtls { cert, .. } => format!("client certificate {}", cert.display()),
         Auth::Placeholder { word, headers, of } => {
             format!("instead of {word} in {}: {}", headers.join(", "), credential(of))
         }

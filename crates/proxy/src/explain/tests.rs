@@ -9,7 +9,7 @@ fn full() -> Model {
     // Nobody asks.
     model.routes[0].matcher.who = None;
     let plain = model.routes[1].policy.tls.clone();
-    model.routes[0].policy.tls = plain.clone();
+    model.routes.iter_mut().for_each(|route| route.policy.tls = plain.clone());
     model.upstreams[0].tls = plain;
     model
 }

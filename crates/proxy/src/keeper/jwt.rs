@@ -16,13 +16,13 @@ use crate::secrets::source;
 ///
 /// # Errors
 /// What is wrong with the key, without showing it.
-pub async fn token(from: &model::Jwt) -> Result<Fresh<Zeroizing<String>>, Failure> {
+pub async fn token(from: &model::Minted) -> Result<Fresh<Zeroizing<String>>, Failure> {
     let key = text(&from.key).await?;
     let token = signed(from, &key.value, clock::wall(clock::now()).as_secs()).map_err(Failure::settled)?;
     Ok(Fresh { value: Zeroizing::new(token), lifetime: Some(from.lifetime), every: None })
 }
 
-fn signed(from: &model::Jwt, key: &str, now: u64) -> Result<String, String> {
+fn signed(from: &model::Minted, key: &str, now: u64) -> Result<String, String> {
     let (algorithm, kind) = match from.algorithm {
         model::JwtAlgorithm::Rs256 => (Algorithm::RS256, "an RSA key"),
         model::JwtAlgorithm::Ps256 => (Algorithm::PS256, "an RSA key"),
@@ -47,7 +47,7 @@ fn shared(key: &str) -> EncodingKey {
     EncodingKey::from_secret(key.as_bytes())
 }
 
-fn claims(from: &model::Jwt, now: u64) -> Map<String, Value> {
+fn claims(from: &model::Minted, now: u64) -> Map<String, Value> {
     let mut claims = Map::new();
     let mut put = |name: &str, value: Option<Value>| value.map(|value| claims.insert(name.to_owned(), value));
     put("iss", from.issuer.as_deref().map(Value::from));
@@ -87,8 +87,8 @@ mod tests {
 
     const NOW: u64 = 1_700_000_000;
 
-    fn from(algorithm: A) -> model::Jwt {
-        model::Jwt {
+    fn from(algorithm: A) -> model::Minted {
+        model::Minted {
             key: model::Secret::File("/run/key".into()),
             algorithm,
             kid: Some("k1".into()),

@@ -25,6 +25,7 @@ use tokio_rustls::TlsAcceptor;
 
 pub use self::front::{Front, Shown};
 pub use self::pem::{Flaw, Part};
+pub(crate) use self::watch::Watch;
 use super::conn::{self, Entry};
 use super::drain::Mode;
 use super::farewell::say;

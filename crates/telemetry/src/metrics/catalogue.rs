@@ -64,7 +64,7 @@ families! {
     RELOAD_OK GAUGE "attache_config_last_reload_successful" [] "1 if the last configuration was accepted.";
     GENERATION GAUGE "attache_config_generation" [] "The configuration that runs, counted from the start.";
     RELOADED_AT GAUGE "attache_config_last_reload_timestamp_seconds" [] "When a configuration was last accepted or refused.";
-    CERTIFICATE_EXPIRY GAUGE "attache_tls_certificate_expiry_timestamp_seconds" ["file"] "When the certificate that a listener shows expires, or that of the authority of `intercept`.";
+    CERTIFICATE_EXPIRY GAUGE "attache_tls_certificate_expiry_timestamp_seconds" ["file"] "When the certificate expires that a listener or an upstream is shown, or that of the authority of `intercept`.";
     CERTIFICATE_OK GAUGE "attache_tls_certificate_last_reload_successful" ["file"] "1 if what lies in the file is in use, 0 if it was refused.";
     BUILD GAUGE "attache_build_info" ["version"] "Always 1.";
     OVERFLOW COUNTER "attache_state_overflow_total" [] "Hosts used without a state of theirs being kept, since its table was full.";

@@ -4,7 +4,7 @@
 //! sees something that is gone at the next one, and it is never used, nor complained of.
 
 /// What was seen, and what is in use.
-pub(super) struct Watch<T> {
+pub(crate) struct Watch<T> {
     used: T,
     pending: Option<T>,
     /// `pending` was given out and is not asked about again.
@@ -13,12 +13,12 @@ pub(super) struct Watch<T> {
 
 impl<T: PartialEq> Watch<T> {
     /// In use now.
-    pub(super) fn new(used: T) -> Self {
+    pub(crate) fn new(used: T) -> Self {
         Self { used, pending: None, judged: false }
     }
 
     /// Another look; something new that was the same twice, once.
-    pub(super) fn look(&mut self, now: T) -> Option<&T> {
+    pub(crate) fn look(&mut self, now: T) -> Option<&T> {
         if now == self.used {
             self.pending = None;
         } else if self.pending.as_ref() != Some(&now) {
@@ -31,12 +31,12 @@ impl<T: PartialEq> Watch<T> {
     }
 
     /// What is in use is what lies there.
-    pub(super) fn is_settled(&self) -> bool {
+    pub(crate) fn is_settled(&self) -> bool {
         self.pending.is_none()
     }
 
     /// What was given out last is in use from now on.
-    pub(super) fn adopt(&mut self) {
+    pub(crate) fn adopt(&mut self) {
         if let Some(pending) = self.pending.take() {
             self.used = pending;
         }
