@@ -149,7 +149,7 @@ async fn a_host_with_routes_for_some_is_closed_to_others() {
 #[test]
 fn explain_says_who_may_and_why_not() {
     let yaml = "routes:\n  - match: { host: api.test, who: user:alice }\n    respond: 200\n    allow: [{ user: alice, \
-                methods: [GET] }, 'unit:backup.service', { identity: jwt, claims: { org.id: 7 } }]\n";
+                methods: [GET] }, 'unit:backup.service', { name: app, claims: { org.id: 7 } }]\n";
     let model = config::parse(yaml, "test", config::Format::Yaml).expect("a model").model;
     let ask = |method: &str, caller: &[&str]| {
         let caller: Vec<String> = caller.iter().map(|one| (*one).to_owned()).collect();
@@ -159,8 +159,8 @@ fn explain_says_who_may_and_why_not() {
 
     let may = ask("GET", &["user:alice"]);
     assert!(may.contains("allow       user alice, GET") && may.contains("allow       unit backup.service"), "{may}");
-    assert!(may.contains("allow       identity jwt and claim org.id 7") && may.contains("this caller may"), "{may}");
-    let not = ask("POST", &["user:alice", "identity:jwt", "claim:org.id=8"]);
+    assert!(may.contains("allow       name app and claim org.id 7") && may.contains("this caller may"), "{may}");
+    let not = ask("POST", &["user:alice", "name:app", "claim:org.id=8"]);
     assert!(not.contains("403: no rule") && not.contains("rule 3 fails at `claims`"), "{not}");
     assert!(ask("GET", &["user:bob"]).contains("for other callers"));
     assert!(ask("GET", &["user:alice", "unit:backup.service"]).contains("this caller may"));

@@ -181,3 +181,27 @@ async fn over_admins_socket_a_user_looks_and_only_those_who_may_change() {
     }
     daemon.log().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs root, to start processes as other users; tests/all runs it"]
+async fn one_route_counts_each_user_by_itself_and_some_by_other_numbers() {
+    only_root();
+    let upstream = echo().await;
+    let daemon = Daemon::start(|dir| {
+        format!(
+            "routes:\n  - match: api.test\n    to: {}\n    auth: {{ bearer: {{ file: {} }} }}\n    allow: ['user:{FIRST}', \
+             'user:{SECOND}']\n    limit: {{ rate: 2/h, per: identity, for: [{{ who: 'user:{SECOND}', rate: 4/h }}] }}\n",
+            upstream.url(""),
+            dir.join("first").display(),
+        )
+    })
+    .await;
+    let by = daemon.doors()[0].clone();
+
+    assert_eq!(admitted(FIRST, &by, "http://api.test/").await.0, 2);
+    assert_eq!(admitted(SECOND, &by, "http://api.test/").await.0, 4);
+    let (status, body) = curl(THIRD, &by, "http://api.test/").await;
+    assert_eq!(status, 403);
+    assert!(body.contains("this caller (uid 61003") && body.contains("rule 2 fails at `user`"), "{body}");
+    assert!(!body.contains("61001") && !body.contains("secret-of"), "{body}");
+}

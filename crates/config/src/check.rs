@@ -46,6 +46,7 @@ pub(crate) fn check(tree: &Node, sources: &Sources, report: &mut Report) -> Mode
     check.collisions(&root);
     let upstreams = check.upstreams(&root);
     let identities = check.identities(&root);
+    check.shown(&root, &identities);
     let routes = check.routes(&root, &upstreams);
     let default = check.default(&root.section("default", &DEFAULT));
     let opens = check.interception(&root, &routes, &default);

@@ -62,7 +62,7 @@ form!(METHOD, method, false, "a method such as `GET`");
 form!(STATUSES, statuses, true, "a status such as `429`, `5xx` or `500-504`");
 form!(PORTS, ports, true, "a port such as `443`, or a range such as `\"8000-8999\"`");
 form!(RATE, rate, false, "a rate such as `100/s`, `1000/m` or `5000/h`");
-form!(PER, per, false, "`route`, `client`, `destination` or `header:<name>`");
+form!(PER, per, false, "`route`, `client`, `identity`, `destination` or `header:<name>`");
 form!(HEDGE_AFTER, hedge_after, false, "a time such as `50ms`, or a percentile such as `p95`");
 form!(GRPC, grpc, true, "a gRPC status such as `unavailable`");
 form!(HEADER, header_name, false, "a header name");
@@ -122,6 +122,7 @@ pub(crate) static DEFAULT_KIND: Kind = Kind::Table(&DEFAULT);
 pub(crate) static ROUTE_KIND: Kind = Kind::Table(&ROUTE);
 static UPSTREAM_KIND: Kind = Kind::Table(&UPSTREAM);
 static HEADER_KIND: Kind = Kind::Form(&HEADER);
+static RATE_FOR_KIND: Kind = Kind::Table(&RATE_FOR);
 static RULE_KIND: Kind = Kind::Table(&RULE);
 static HOST_KIND: Kind = Kind::Form(&HOST);
 static PATH_MATCH_KIND: Kind = Kind::Form(&PATH_MATCH);
@@ -859,7 +860,24 @@ pub(crate) static LIMIT: Table = table(
         field("rate", Kind::Form(&RATE), Means("none"), "Requests in a time; more get 429 with Retry-After."),
         field("burst", Int(1, 1_000_000), Means("the number in `rate`"), "Requests at once, after a pause."),
         field("per", Kind::Form(&PER), Is("route"), "What has a rate of its own."),
+        field(
+            "for",
+            List(&RATE_FOR_KIND),
+            Is("[]"),
+            "Other rates for some callers, with `per: identity`; the first fits.",
+        ),
         field("pacing", Bool, Is("false"), "Waits until a limit that the upstream announced is renewed."),
+    ]],
+);
+
+pub(crate) static RATE_FOR: Table = table(
+    "rate_for",
+    "Another rate for some callers.",
+    None,
+    &[&[
+        field("who", Kind::Table(&WHO), Required, "Who."),
+        field("rate", Kind::Form(&RATE), Required, "Requests in a time, for each of them."),
+        field("burst", Int(1, 1_000_000), Means("the number in `rate`"), "Requests at once, after a pause."),
     ]],
 );
 

@@ -388,6 +388,9 @@ fn a_queue_needs_places_and_a_burst_a_rate() {
         ("{ rate: 10/s, burst: 5, per: client }", vec![]),
         ("{ burst: 5 }", vec!["missing-key"]),
         ("{ per: client }", vec!["missing-key"]),
+        ("{ rate: 10/s, per: identity, for: [{ who: user:a, rate: 1/s }] }", vec![]),
+        ("{ rate: 10/s, per: client, for: [{ who: user:a, rate: 1/s }] }", vec!["misplaced-key"]),
+        ("{ for: [{ who: user:a, rate: 1/s }] }", vec!["missing-key", "misplaced-key"]),
         ("{ rate: 10 }", vec!["wrong-type"]),
         ("{ rate: 10/d }", vec!["bad-value"]),
         ("{ rate: 10/s, per: cookie }", vec!["bad-value"]),
@@ -497,11 +500,13 @@ fn callers_are_named_once_and_in_their_place() {
     for (rule, expected) in [
         ("anyone_local", vec![]),
         ("[user:alice, { unit: a.service, methods: [GET] }]", vec![]),
-        ("{ claims: { org: [a, 7] } }", vec![]),
+        ("{ claims: { org: [a, 7] } }", vec!["no-effect"]),
+        ("authenticated", vec!["no-effect"]),
+        ("identity:corp", vec!["unknown-identity", "no-effect"]),
         ("[]", vec!["bad-value"]),
         ("{ methods: [GET] }", vec!["missing-key"]),
         ("{ is: user:alice, user: bob }", vec!["exclusive-keys"]),
-        ("{ claims: { org: [] } }", vec!["bad-value"]),
+        ("{ claims: { org: [] } }", vec!["no-effect", "bad-value"]),
         ("nobody", vec!["bad-value"]),
     ] {
         assert_eq!(allow(rule), expected, "{rule}");

@@ -1,4 +1,4 @@
-//! How many requests there may be in a time: by route, client, destination, or the value of a header.
+//! How many requests there may be in a time: by route, client, identity, destination, or the value of a header.
 //!
 //! governor's GCRA: no windows that many can meet at the edge of, and one word of memory each. Its keyed store grows
 //! without bound, so direct limiters are kept here, in a bounded cache. What it forgets for want of room begins anew
@@ -14,6 +14,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use exchange::identity::{Caller, Who};
 use exchange::{ArcService, Body, Error, ErrorKind, Exchange, Rate, ResponseFuture};
 use http::{HeaderName, Request};
 use tower::Layer;
@@ -27,6 +28,20 @@ pub struct Params {
     pub quota: Quota,
     /// In each of what.
     pub per: Per,
+    /// Other numbers for some callers, by identity; the first that fits.
+    pub special: Vec<(Who, Quota)>,
+}
+
+impl Params {
+    /// Which numbers are this caller's, and whose they are.
+    fn of(&self, request: &Request<Body>) -> (Quota, Option<usize>) {
+        if self.special.is_empty() {
+            return (self.quota, None);
+        }
+        let caller = Caller::of(Exchange::of(request));
+        let special = self.special.iter().enumerate().find(|(_, (who, _))| who.holds(&caller));
+        special.map_or((self.quota, None), |(index, (_, quota))| (*quota, Some(index)))
+    }
 }
 
 /// What has a rate of its own.
@@ -36,6 +51,8 @@ pub enum Per {
     Route,
     /// A client's address; of IPv6 its network of 64 bits, since a host may take any address in it.
     Client,
+    /// Whom it showed itself to be, else its certificate's SPIFFE id, else its user; nobody known is one.
+    Identity,
     /// The host and port that the client asks for.
     Destination,
     /// All values of a header; requests without it are one.
@@ -48,6 +65,7 @@ impl Per {
         match self {
             Self::Route => "route",
             Self::Client => "client",
+            Self::Identity => "identity",
             Self::Destination => "destination",
             Self::Header(_) => "header",
         }
@@ -61,6 +79,7 @@ impl Per {
         match self {
             Self::Route => return None,
             Self::Client => head.client.addr.map(|addr| network(addr.ip())).hash(&mut hash),
+            Self::Identity => identity(Exchange::of(request), &mut hash),
             Self::Destination => {
                 head.authority.host().hash(&mut hash);
                 head.authority.port_or(if head.tls { 443 } else { 80 }).hash(&mut hash);
@@ -71,6 +90,17 @@ impl Per {
             }
         }
         Some(hash.finish())
+    }
+}
+
+fn identity(exchange: &Exchange, hash: &mut impl Hasher) {
+    let peer = exchange.head.client.peer.as_deref();
+    if let Some(principal) = exchange.principal() {
+        ("principal", &principal.by, &principal.name).hash(hash);
+    } else if let Some(id) = peer.and_then(|peer| peer.certificate.as_ref()?.spiffe()) {
+        ("spiffe", id).hash(hash);
+    } else if let Some(process) = peer.and_then(|peer| peer.process.as_ref()) {
+        ("user", process.uid).hash(hash);
     }
 }
 
@@ -97,10 +127,14 @@ struct RateLimit {
 
 impl RateLimit {
     fn handle(&self, request: Request<Body>) -> ResponseFuture {
-        let Params { quota, per } = &*self.params;
-        match self.meters.check(per.key(&request, self.meters.hasher()), *quota) {
+        let per = &self.params.per;
+        let (quota, special) = self.params.of(&request);
+        let key = per.key(&request, self.meters.hasher());
+        // Another rate is another count: the same caller may come with other claims.
+        let key = key.map(|key| special.map_or(key, |index| self.meters.hasher().hash_one((key, index))));
+        match self.meters.check(key, quota) {
             Ok(()) => self.inner.call(request),
-            Err(reset) => ResponseFuture::refuse(refusal(*quota, per, reset)),
+            Err(reset) => ResponseFuture::refuse(refusal(quota, per, reset)),
         }
     }
 }

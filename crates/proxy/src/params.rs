@@ -3,6 +3,7 @@
 mod detour;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use config::model::{self, HeaderEdit, Policy};
 use exchange::{ArcService, Load};
@@ -21,7 +22,7 @@ use upstream::upstream::host_budgets;
 
 pub use self::detour::{fallback, fault, headers_beside, mirror, target_beside};
 use crate::build;
-use crate::permit::Rule;
+use crate::permit::{self, Rule};
 use crate::route::Field;
 use crate::snapshot::{Credential, End, Plan, Snapshot, Target};
 use crate::worker::Worker;
@@ -99,14 +100,18 @@ pub fn rate_limit(plan: &Plan) -> Option<(rate_limit::Params, Arc<rate_limit::Me
     if matches!(plan.end, End::Redirect { .. } | End::Respond { .. }) {
         return None;
     }
-    let quota = rate_limit::Quota { interval: from.period / from.count.max(1), burst: from.burst };
+    let quota = |count: u32, period: Duration, burst| rate_limit::Quota { interval: period / count.max(1), burst };
+    let special = from.special.iter();
+    let special = special.map(|one| (permit::who(&one.who), quota(one.count, one.period, one.burst))).collect();
+    let quota = quota(from.count, from.period, from.burst);
     let per = match &from.per {
         model::Per::Route => rate_limit::Per::Route,
         model::Per::Client => rate_limit::Per::Client,
+        model::Per::Identity => rate_limit::Per::Identity,
         model::Per::Destination => rate_limit::Per::Destination,
         model::Per::Header(name) => rate_limit::Per::Header(HeaderName::from_bytes(name.as_bytes()).ok()?),
     };
-    Some((rate_limit::Params { quota, per }, plan.meters.clone()?))
+    Some((rate_limit::Params { quota, per, special }, plan.meters.clone()?))
 }
 
 /// `target`: `None` for each request's own host.

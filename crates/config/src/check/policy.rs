@@ -8,11 +8,11 @@ use crate::effective::carries_secret;
 use crate::fields::Fields;
 use crate::keys::{
     AUTH, AUTHORIZE, BALANCE, BREAKER, BUDGET, COMPRESS, DEADLINE, DECOMPRESS, DEFAULT, DEFAULT_KIND, DEFAULT_TIMEOUT,
-    EDIT, FAULT, HEADERS, HEDGE, LIMIT, QUEUE, RETRY, REWRITE, ROUTE, ROUTE_KIND, SLOW, TIMEOUT, TLS,
+    EDIT, FAULT, HEADERS, HEDGE, LIMIT, QUEUE, RATE_FOR, RETRY, REWRITE, ROUTE, ROUTE_KIND, SLOW, TIMEOUT, TLS, WHO,
 };
 use crate::model::{
     Algorithms, Auth, Balance, Breaker, Budget, Compress, Conditions, Deadline, Decompress, HeaderEdit, Headers, Hedge,
-    Limit, Policy, Queue, Rate, Retry, Rewrite, Slow, Timeout, Tls, TlsVersion,
+    Limit, Per, Policy, Queue, Rate, RateFor, Retry, Rewrite, Slow, Timeout, Tls, TlsVersion,
 };
 use crate::raw::text::Sources;
 use crate::raw::{Entry, Node, Value, overlay};
@@ -228,16 +228,30 @@ impl Check<'_> {
         }
         let queue = queue.map(|queue| Queue { size: queue.int("size"), timeout: queue.duration("timeout") });
         let rate = fields.parse("rate", values::rate);
-        for key in ["burst", "per"].into_iter().filter(|key| rate.is_none() && fields.written(key)) {
+        for key in ["burst", "per", "for"].into_iter().filter(|key| rate.is_none() && fields.written(key)) {
             let message = format!("`{key}` without `rate`: there is nothing to count");
             self.report.error("missing-key", fields.key(key), message, "add `rate`");
         }
         let (burst, per) = (fields.maybe_int("burst"), fields.parse("per", values::per));
+        if fields.written("for") && per.as_ref().is_some_and(|per| *per != Per::Identity) {
+            let message = "`for` gives callers a rate of their own, and here they have none";
+            self.report.error("misplaced-key", fields.key("for"), message, "add `per: identity`");
+        }
+        let special: Vec<_> = fields.list("for").iter().filter_map(|item| self.rate_for(item)).collect();
         let rate = rate.zip(per).map(|((count, period), per)| {
             let burst = burst.and_then(|n| u32::try_from(n).ok()).unwrap_or(count);
-            Rate { count, period, burst, per }
+            Rate { count, period, burst, per, special }
         });
         Limit { concurrency, adaptive, queue, rate, pacing: fields.flag("pacing") }
+    }
+
+    fn rate_for(&mut self, item: &Node) -> Option<RateFor> {
+        let fields = Fields::of(item, &RATE_FOR);
+        let node = fields.node("who")?;
+        let who = self.caller(&Fields::of(node, &WHO), node.sound());
+        let (count, period) = fields.parse("rate", values::rate)?;
+        let burst = fields.maybe_int("burst").and_then(|n| u32::try_from(n).ok()).unwrap_or(count);
+        Some(RateFor { who, count, period, burst })
     }
 
     /// Exactly one of these keys must be written.

@@ -3,9 +3,10 @@
 use super::Check;
 use crate::effective::carries_secret;
 use crate::fields::Fields;
-use crate::keys::{RULE, WHO};
-use crate::model::{Authorize, HostMatch, Rule, Who};
+use crate::keys::{DEFAULT, ROUTE, RULE, WHO};
+use crate::model::{Authorize, HostMatch, Identity, Rule, Who};
 use crate::raw::{Node, Value};
+use crate::table::nearest;
 use crate::values;
 
 /// What only a request says of its sender.
@@ -84,6 +85,30 @@ impl Check<'_> {
             self.report.error("bad-value", inner.place("is"), "`anyone` leaves nobody out", "remove it");
         }
         Some(who)
+    }
+
+    /// Rules that nobody could fit: of identities that there are not, or of a route that does not ask who one is.
+    pub(super) fn shown(&mut self, root: &Fields<'_>, identities: &[Identity]) {
+        let routes = root.list("routes").iter().map(|item| Fields::of(item, &ROUTE));
+        for route in routes.chain([root.section("default", &DEFAULT)]) {
+            let asks = route.written("authenticate");
+            for rule in route.list("allow").iter().map(|item| Fields::of(item, &RULE)) {
+                let short = rule.parse("is", values::caller).unwrap_or_default();
+                let name = rule.parse("identity", values::label).or(short.identity);
+                if let Some(name) = name.as_ref().filter(|name| !identities.iter().any(|one| one.name == **name)) {
+                    let message = format!("no identity is named `{name}`");
+                    let near = nearest(name, identities.iter().map(|one| one.name.as_str()));
+                    let help =
+                        near.map_or("add it to `identities`".to_owned(), |near| format!("did you mean `{near}`?"));
+                    self.report.error("unknown-identity", rule.at, message, help);
+                }
+                let keys = OF_REQUESTS.iter().any(|key| rule.written(key));
+                if !asks && (keys || name.is_some() || short.authenticated || short.name.is_some()) {
+                    let message = "this rule fits nobody: the route does not ask callers who they are";
+                    self.report.warning("no-effect", rule.at, message, "add `authenticate` to the route");
+                }
+            }
+        }
     }
 
     /// Whoever the fields of a table name that has those of `WHO`.

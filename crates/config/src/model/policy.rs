@@ -180,6 +180,16 @@ pub struct Rate {
     pub period: Duration,
     pub burst: u32,
     pub per: Per,
+    /// Others for some callers, only by identity; the first that fits.
+    pub special: Vec<RateFor>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RateFor {
+    pub who: Who,
+    pub count: u32,
+    pub period: Duration,
+    pub burst: u32,
 }
 
 /// What has a rate of its own.
@@ -188,6 +198,8 @@ pub enum Per {
     Route,
     /// By address.
     Client,
+    /// By whom it showed itself to be, its certificate or its user; nobody known is one.
+    Identity,
     /// By host and port that the client asks for.
     Destination,
     /// By the value of this header, lower-case.

@@ -41,9 +41,10 @@ pub(crate) fn per(text: &str) -> Result<Per, Flaw> {
         Some(("header", name)) => header_name(name).map(Per::Header),
         None if text == "route" => Ok(Per::Route),
         None if text == "client" => Ok(Per::Client),
+        None if text == "identity" => Ok(Per::Identity),
         None if text == "destination" => Ok(Per::Destination),
         _ => {
-            let help = "write `route`, `client`, `destination` or `header:x-tenant`";
+            let help = "write `route`, `client`, `identity`, `destination` or `header:x-tenant`";
             flaw(format!("a rate cannot be counted by `{text}`"), help)
         }
     }

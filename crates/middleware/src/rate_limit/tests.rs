@@ -8,7 +8,7 @@ use crate::testing::{Bottom, get, request_with, status};
 const QUOTA: Quota = Quota { interval: Duration::from_millis(100), burst: 3 };
 
 fn service(per: Per, meters: &Arc<Meters>, quota: Quota) -> ArcService {
-    Bottom::default().under(layer(Params { quota, per }, Arc::clone(meters)))
+    Bottom::default().under(layer(Params { quota, per, special: Vec::new() }, Arc::clone(meters)))
 }
 
 fn by(per: Per) -> ArcService {
@@ -80,6 +80,49 @@ async fn each_client_has_its_own_and_its_port_and_the_rest_of_its_network_do_not
         assert_eq!(admitted(&service, from(addr)).await, expected, "{addr}");
     }
     assert_eq!(admitted(&service, || get("http://a.test/")).await, 3, "unix sockets are one client");
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_identity_has_its_own_by_what_is_known_best_and_strangers_share_one() {
+    use exchange::Peer;
+    use exchange::identity::who::User;
+    use exchange::identity::{Certificate, Principal, Process, Proof};
+    let from = |uid: Option<u32>, spiffe: Option<&'static str>, name: Option<&'static str>| {
+        move || {
+            let process =
+                uid.map(|uid| Process { uid, user: None, pid: None, unit: None, cgroup: None, container: None });
+            let certificate = spiffe.map(|id| Certificate { uris: vec![id.into()], ..Certificate::default() });
+            let request = request_with(Method::GET, "http://a.test/", |head| {
+                head.client.peer = Some(Arc::new(Peer { process, certificate, principal: None }));
+            });
+            if let Some(name) = name {
+                let claims = serde_json::Map::new();
+                let principal = Principal { proof: Proof::Key, by: "keys".into(), name: name.into(), claims };
+                Exchange::of(&request).set_principal(Arc::new(principal));
+            }
+            request
+        }
+    };
+    let service = by(Per::Identity);
+
+    for (uid, spiffe, name, expected) in [
+        (Some(1), None, None, 3),
+        (Some(1), None, None, 0),
+        (Some(2), None, None, 3),
+        (Some(1), Some("spiffe://t/a"), None, 3),
+        (Some(2), Some("spiffe://t/a"), None, 0),
+        (Some(1), Some("spiffe://t/a"), Some("app"), 3),
+        (Some(3), None, Some("app"), 0),
+        (None, None, None, 3),
+        (None, None, None, 0),
+    ] {
+        assert_eq!(admitted(&service, from(uid, spiffe, name)).await, expected, "{uid:?} {spiffe:?} {name:?}");
+    }
+    let one = Who { user: Some(User::Uid(1)), ..Who::default() };
+    let params = Params { quota: QUOTA, per: Per::Identity, special: vec![(one, Quota { burst: 5, ..QUOTA })] };
+    let service = Bottom::default().under(layer(params, Arc::default()));
+    assert_eq!(admitted(&service, from(Some(1), None, None)).await, 5, "a rate of its own");
+    assert_eq!(admitted(&service, from(Some(2), None, None)).await, 3);
 }
 
 #[tokio::test(start_paused = true)]

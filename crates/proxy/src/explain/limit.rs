@@ -27,10 +27,15 @@ pub(super) fn limit(plan: &Plan) -> String {
         let of = match &rate.per {
             model::Per::Route => "in all".into(),
             model::Per::Client => "for each client".into(),
+            model::Per::Identity => "for each identity".into(),
             model::Per::Destination => "for each destination".into(),
             model::Per::Header(name) => format!("for each value of {name}"),
         };
         text.push_str(&format!("; {} in {} {of}, {} at once", rate.count, shown(rate.period), rate.burst));
+        for one in &rate.special {
+            let who = super::callers::who(&one.who);
+            text.push_str(&format!("; {} in {} for {who}", one.count, shown(one.period)));
+        }
     }
     if limit.pacing {
         text.push_str("; waits for limits that the upstream announces");
