@@ -185,6 +185,26 @@ async fn a_tunnel_is_asked_for_by_whatever_may_serve_what_is_inside() {
 }
 
 #[tokio::test]
+async fn a_tunnel_that_is_not_seen_needs_what_every_route_of_its_host_accepts() {
+    let upstream = Upstream::fixed("good").await;
+    let other = MACHINES.replace("machines", "others");
+    let to = format!("to: 'http://{}'", upstream.addr());
+    let text = format!(
+        "identities: [{MACHINES}, {other}]\nresolve: {{ a.test: '{0}', b.test: '{0}' }}\nroutes:\n\
+         - {{ name: one, match: {{ host: a.test, path: /one/ }}, {to}, authenticate: machines }}\n\
+         - {{ name: two, match: a.test, {to}, authenticate: others }}\n\
+         - {{ name: both, match: b.test, {to}, authenticate: [others, machines] }}\n",
+        upstream.addr()
+    );
+    let proxy = Proxy::start(&text);
+
+    // The key is known to both; the first that accepts it is who it is.
+    assert_eq!(connect(&mut proxy.client().await, "a.test:443", "Bearer key").await, 407);
+    assert_eq!(connect(&mut proxy.client().await, "a.test:80", "Bearer key").await, 200, "there each request is seen");
+    assert_eq!(connect(&mut proxy.client().await, "b.test:443", "Bearer key").await, 200);
+}
+
+#[tokio::test]
 async fn over_http_2_a_credential_is_shown_as_over_http_1() {
     let upstream = Upstream::fixed("good").await;
     let proxy = Proxy::start(&config(&upstream, &[MACHINES], "machines"));

@@ -61,6 +61,15 @@ impl Snapshot {
     /// Who may show themselves to make a tunnel to `to`: to any route that may serve what is inside, by an identity of any
     /// of those that ask. What no route of the host is certain to take is the default's.
     pub fn tunnel_gate(&self, to: &exchange::Authority) -> Option<Arc<Gate>> {
+        match self.tunnel_gates(to).as_slice() {
+            [] => None,
+            [only] => Some(Arc::clone(only)),
+            several => Some(Arc::new(Gate::any_of(several))),
+        }
+    }
+
+    /// What each of them asks for.
+    pub fn tunnel_gates(&self, to: &exchange::Authority) -> Vec<&Arc<Gate>> {
         let mut gates: Vec<&Arc<Gate>> = Vec::new();
         let mut all_taken = false;
         for index in self.table.of_host(to) {
@@ -75,11 +84,7 @@ impl Snapshot {
         if !all_taken && self.model.default.pass {
             gates.extend(&self.default.gate);
         }
-        match gates.as_slice() {
-            [] => None,
-            [only] => Some(Arc::clone(only)),
-            several => Some(Arc::new(Gate::any_of(several))),
-        }
+        gates
     }
 }
 

@@ -138,6 +138,20 @@ impl Gate {
         })
     }
 
+    /// Whether what was shown is what this one asks for.
+    ///
+    /// # Errors
+    /// `unauthenticated`: something else was accepted.
+    pub fn holds(&self, exchange: &Exchange) -> Result<(), Error> {
+        if !self.required || self.is_known(exchange) {
+            return Ok(());
+        }
+        let why = "what is inside this tunnel is not seen, and not every route of its host accepts what was shown";
+        Err(Error::new(ErrorKind::Unauthenticated)
+            .with_detail(why)
+            .with_challenges(Arc::clone(&self.challenges(exchange).missing)))
+    }
+
     /// Inside a tunnel: its CONNECT was accepted by one of these.
     fn is_known(&self, exchange: &Exchange) -> bool {
         exchange.principal().is_some_and(|known| self.identities.iter().any(|one| one.name == known.by))

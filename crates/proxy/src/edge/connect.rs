@@ -72,6 +72,12 @@ async fn authenticate(site: &Site, exchange: &Exchange) -> Result<(), Error> {
     Ok(())
 }
 
+/// What is inside is not seen: what was shown must be what each of these routes asks for.
+fn unseen(site: &Site, exchange: &Exchange) -> Result<(), Error> {
+    site.snapshot().tunnel_gates(&exchange.head.authority).into_iter().try_for_each(|gate| gate.holds(exchange))?;
+    permit::tunnel(site, exchange, true)
+}
+
 /// The client as it is known inside: with whom its CONNECT showed.
 fn inside(exchange: &Exchange) -> Client {
     let mut client = exchange.head.client.clone();
@@ -95,7 +101,8 @@ pub(super) async fn serve(mut leave: Leave, site: Arc<Site>, request: Request<Bo
     // To port 80, and of a host that is intercepted, what is inside is seen before anything is dialed; whatever turns out
     // not to be is asked again then.
     let opaque = head.authority.port_or(PLAIN) != PLAIN && opening.is_none();
-    if let Err(error) = permit::tunnel(&site, &leave.exchange, opaque) {
+    let let_in = if opaque { unseen(&site, &leave.exchange) } else { permit::tunnel(&site, &leave.exchange, false) };
+    if let Err(error) = let_in {
         return Ok(leave.refused(error));
     }
     if !opaque {
@@ -219,7 +226,7 @@ impl Inside {
         if !is_led_to(&self.named, &self.exchange.head.authority) {
             return self.exchange.set_reason(ErrorKind::NoRoute);
         }
-        if let Err(error) = permit::tunnel(&self.named, &self.exchange, true) {
+        if let Err(error) = unseen(&self.named, &self.exchange) {
             self.exchange.set_reason(error.kind);
             tracing::debug!(reason = error.kind.label(), %error, "tunnel");
             return;
