@@ -15,6 +15,7 @@ mod strict;
 mod token;
 
 use std::borrow::Cow;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ pub use jsonwebtoken::Algorithm;
 use jsonwebtoken::crypto;
 use policy::Tick;
 use quick_cache::sync::{Cache, DefaultLifecycle};
-use quick_cache::{OptionsBuilder, Weighter};
+use quick_cache::{Equivalent, OptionsBuilder, Weighter};
 
 pub use self::claims::Terms;
 pub use self::jwk::{Key, Keys};
@@ -51,10 +52,40 @@ pub struct Jwt {
     name: Arc<str>,
     params: Params,
     keyring: Arc<Keyring>,
-    remembered: Cache<Box<[u8]>, Arc<Verified>, KiB, RandomState>,
+    remembered: Cache<Whole, Verified, KiB, RandomState>,
 }
 
-/// A token that was good.
+/// A token that was good, to its last byte. It is found by its end, which is a signature and as good as random: to hash
+/// all of it would cost more than everything else.
+#[derive(PartialEq, Eq)]
+struct Whole(Box<[u8]>);
+
+/// A token that may be one of them.
+struct Asked<'t>(&'t [u8]);
+
+/// Bytes of the end that is hashed.
+const END: usize = 32;
+
+impl Hash for Whole {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Asked(&self.0).hash(state);
+    }
+}
+
+impl Hash for Asked<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(self.0.last_chunk::<END>().map_or(self.0, |end| end));
+    }
+}
+
+impl Equivalent<Whole> for Asked<'_> {
+    fn equivalent(&self, known: &Whole) -> bool {
+        *self.0 == *known.0
+    }
+}
+
+/// What a good token showed.
+#[derive(Clone)]
 struct Verified {
     /// With these keys.
     generation: u64,
@@ -66,9 +97,9 @@ struct Verified {
 #[derive(Clone)]
 struct KiB;
 
-impl Weighter<Box<[u8]>, Arc<Verified>> for KiB {
-    fn weight(&self, token: &Box<[u8]>, _: &Arc<Verified>) -> u64 {
-        1 + token.len() as u64 / 1024
+impl Weighter<Whole, Verified> for KiB {
+    fn weight(&self, token: &Whole, _: &Verified) -> u64 {
+        1 + token.0.len() as u64 / 1024
     }
 }
 
@@ -125,18 +156,18 @@ impl Jwt {
             return Ok(principal);
         }
         let (verified, principal) = self.verify_anew(text, clock::wall(now).as_secs())?;
-        self.remembered.insert(text.as_bytes().into(), Arc::new(verified));
+        self.remembered.insert(Whole(text.as_bytes().into()), verified);
         Ok(principal)
     }
 
     /// Whom a token showed that was verified before, if it still holds. What was not verified is not here, so nothing has
     /// to be known of `token`.
     pub(super) fn recall(&self, token: &[u8], now: Tick) -> Option<Arc<Principal>> {
-        let verified = self.remembered.get(token)?;
+        let verified = self.remembered.get(&Asked(token))?;
         if verified.generation == self.keyring.generation() && clock::wall(now).as_secs() < verified.until {
-            return Some(Arc::clone(&verified.principal));
+            return Some(verified.principal);
         }
-        self.remembered.remove(token);
+        self.remembered.remove(&Asked(token));
         None
     }
 

@@ -53,7 +53,7 @@ async fn what_is_remembered_ends_to_the_second_and_with_its_keys() {
     let (jwt, one, two) = (jwt(false), Signer::new("one"), Signer::new("two"));
     assert!(jwt.keyring.set(set(&[&one]), clock::now()));
     let (token, principal) = (one.token(&[]), jwt.verify(&one.token(&[]), clock::now()).expect("good"));
-    assert!(jwt.remembered.get(token.as_bytes()).is_some());
+    assert!(jwt.remembered.get(&Asked(token.as_bytes())).is_some());
     assert!(Arc::ptr_eq(&principal, &jwt.verify(&token, clock::now()).expect("good")), "it was not verified again");
 
     assert!(!jwt.keyring.set(set(&[&one]), clock::now()), "the same keys are no news");
@@ -67,7 +67,29 @@ async fn what_is_remembered_ends_to_the_second_and_with_its_keys() {
 
     tokio::time::advance(Duration::from_secs(61)).await;
     assert_eq!(verify(&jwt, &token), Err(Refusal::Token("the token has expired")));
-    assert!(jwt.remembered.get(token.as_bytes()).is_none());
+    assert!(jwt.remembered.get(&Asked(token.as_bytes())).is_none());
+}
+
+#[test]
+fn a_token_with_the_end_of_one_that_is_remembered_is_another_token() {
+    let (jwt, one) = (jwt(false), Signer::new("one"));
+    jwt.keyring.set(set(&[&one]), clock::now());
+    let token = one.token(&[]);
+    assert!(verify(&jwt, &token).is_ok());
+    let (message, signature) = token.rsplit_once('.').expect("three parts");
+    let other = one.token(&[("sub", "root".into())]);
+    let forged = format!("{}.{signature}", other.rsplit_once('.').expect("three parts").0);
+
+    assert_eq!(verify(&jwt, &forged), Err(Refusal::Token("the token's signature is not valid")));
+    for near in [
+        &token[1..],
+        &format!("x{token}"),
+        &format!("{}.{signature}", message.to_uppercase()),
+        &token[token.len() - END..],
+    ] {
+        assert!(jwt.recall(near.as_bytes(), clock::now()).is_none(), "{near}");
+    }
+    assert!(jwt.recall(token.as_bytes(), clock::now()).is_some());
 }
 
 #[tokio::test]
