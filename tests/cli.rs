@@ -706,7 +706,9 @@ fn doctor_finds_nothing_under_run_and_names_what_is_missing_without_it() {
     let ids: Vec<_> = report["findings"].as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap()).collect();
     assert_eq!(ids, ["no-proxy-running", "not-set", "not-set"], "{report}");
     assert_eq!((&report["program"]["runtime"], &report["daemon"]["reachable"]), (&"curl".into(), &false.into()));
-    assert!(report["findings"].as_array().unwrap().iter().all(|one| one["action"].as_str().is_some_and(|a| !a.is_empty())));
+    assert!(
+        report["findings"].as_array().unwrap().iter().all(|one| one["action"].as_str().is_some_and(|a| !a.is_empty()))
+    );
 
     let within = place.sh("$ATTACHE doctor -- curl http://example.com/").code(0);
     assert!(within.stdout.contains("nothing here goes around the proxy"), "{within:#?}");
