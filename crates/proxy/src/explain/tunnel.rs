@@ -29,7 +29,7 @@ pub(super) fn explained(site: &Site, mut head: Head, request: String, asked: boo
     explanation.targets = vec![format!("{}:{port}, as it is{way}", head.authority.host())];
     explanation.notes.push("a tunnel: what is inside is not seen, so only the dial is retried".into());
     let gate = site.snapshot().tunnel_gate(&target);
-    explanation.authenticate = gate.map(|gate| asks(&gate, door)).unwrap_or_default();
+    explanation.authenticate = gate.map(|gate| asks::asks(&gate, door)).unwrap_or_default();
     if named {
         let host = head.authority.host();
         explanation.notes.push(format!(
