@@ -182,11 +182,23 @@ fn help_lists_what_exists_and_nothing_else() {
     let help = Place::new().run(&["--help"]).code(0).stdout;
 
     let listed = |name: &str| help.lines().any(|line| line.trim_start().split(' ').next() == Some(name));
-    for name in ["serve", "run", "demo", "check", "explain", "env", "init", "config", "reload", "healthcheck", "status"]
-    {
+    for name in [
+        "serve",
+        "run",
+        "demo",
+        "check",
+        "explain",
+        "env",
+        "init",
+        "config",
+        "doctor",
+        "reload",
+        "healthcheck",
+        "status",
+    ] {
         assert!(listed(name), "{name}: {help}");
     }
-    for name in ["why", "tap", "top", "doctor", "drain", "inject"] {
+    for name in ["why", "tap", "top", "drain", "inject"] {
         assert!(!listed(name), "{name}: {help}");
     }
 }

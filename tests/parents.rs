@@ -421,6 +421,38 @@ async fn plain_http_inside_a_tunnel_goes_on_in_it() {
     assert_eq!(target.count(), 0);
 }
 
+// --- another configuration
+
+#[cfg(unix)]
+#[tokio::test]
+async fn another_parent_takes_over_and_the_connections_of_the_old_one_are_closed() {
+    use testkit::child::{Child, program};
+
+    let says = |body: &'static str| {
+        move |_, _: &scripted::Asked| Some(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()))
+    };
+    let nobody = ([127, 0, 0, 1], 1).into();
+    let (one, two) = (Parent::saying(says("one"), nobody).await, Parent::saying(says("two"), nobody).await);
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("attache.yaml");
+    let text = |parent: &Parent| {
+        format!("parent: {}\nroutes: [{{ match: named.test, to: 'http://named.test' }}]\n", parent.url())
+    };
+    std::fs::write(&file, text(&one)).expect("written");
+    let proxy = Child::start(&program(env!("CARGO_BIN_EXE_attache")), &file).await;
+    let get = async |url: &str| Client::connect(proxy.listen).await.get(url).await.text();
+    for url in ["http://named.test/", "http://any.test/"] {
+        assert_eq!(get(url).await, "one");
+    }
+    assert_eq!(one.upstream.record().open, 2, "both are kept");
+
+    std::fs::write(&file, text(&two)).expect("written");
+
+    eventually("the other parent", || async { (get("http://named.test/").await == "two").then_some(()) }).await;
+    assert_eq!(get("http://any.test/").await, "two");
+    one.upstream.until("all are closed", |record| record.open == 0).await;
+}
+
 // --- what was refused
 
 #[tokio::test]

@@ -78,7 +78,7 @@ pub fn snapshot(model: Model, generation: u64, ground: &Ground<'_>) -> Result<Sn
         routes.iter_mut().for_each(|plan| parents::lead(plan, parents));
     }
     if let (Ok(parents), true) = (&parents, wrong.is_empty()) {
-        ground.state.set_parents(parents.clone());
+        ground.state.ways.set(parents.clone());
     }
     match (table, default, via, faulty, gate, (allow, decider), parents) {
         (Ok(table), Ok(tls), Ok(via), Ok(faulty), Ok(gate), (Ok(allow), Ok(decider)), Ok(parents))

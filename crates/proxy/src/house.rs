@@ -104,6 +104,7 @@ impl House {
             resolver: Arc::clone(&self.resolver),
             guard: Arc::clone(&self.guard),
             timings,
+            ways: self.state.ways.clone(),
         }
     }
 

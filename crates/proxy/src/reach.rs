@@ -7,7 +7,7 @@ use config::Model;
 use exchange::{Error, Host, Io};
 use tokio::runtime::Handle;
 use upstream::connect::guard::Guard;
-use upstream::connect::{Connected, Connector, Destination, Flavour, Parents, Resolver};
+use upstream::connect::{Connected, Connector, Destination, Flavour, Parents, Resolver, Ways};
 use upstream::net::TokioNet;
 
 use crate::build;
@@ -43,6 +43,7 @@ impl Reach {
             resolver: Arc::new(Resolver::new(overrides(model), handle)),
             guard: Arc::new(Guard::new(rules(model))),
             timings: Arc::new(()),
+            ways: Ways::default(),
         };
         Ok(Self { connector, parents })
     }

@@ -18,7 +18,7 @@ use policy::hedge::Hedges;
 use policy::inflight::Inflight;
 use tokio::sync::Notify;
 use upstream::connect::tls::{self, Pem, TlsError};
-use upstream::connect::{Parents, Tls};
+use upstream::connect::{Tls, Ways};
 use upstream::registry::Registry;
 
 use crate::identities::Identities;
@@ -28,6 +28,8 @@ use crate::listener::tls::{Flaw, Front};
 /// The process's memory.
 #[derive(Default)]
 pub struct State {
+    /// The ways out of what is asked in our own name.
+    pub ways: Ways,
     /// Endpoints.
     pub registry: Arc<Registry>,
     budgets: Mutex<HashMap<String, Arc<Budget>>>,
@@ -41,7 +43,6 @@ pub struct State {
     /// What callers are held against.
     pub identities: Identities,
     tls: tls::Store,
-    parents: Mutex<Parents>,
     fronts: Mutex<Vec<Weak<Front>>>,
     given: OnceLock<Arc<Authority>>,
     authority: Mutex<Weak<Authority>>,
@@ -194,16 +195,6 @@ impl State {
     /// The authority of the files, as long as a configuration uses it.
     pub fn read_authority(&self) -> Option<Arc<Authority>> {
         self.authority.lock().upgrade()
-    }
-
-    /// The proxies that what is asked in our own name leaves through.
-    pub fn parents(&self) -> Parents {
-        self.parents.lock().clone()
-    }
-
-    /// Replaces them, with a configuration that can be used.
-    pub fn set_parents(&self, parents: Parents) {
-        *self.parents.lock() = parents;
     }
 
     /// The cell of a secret; whoever reads or fetches secrets fills it.

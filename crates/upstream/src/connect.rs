@@ -24,7 +24,7 @@ pub mod tls;
 
 pub use dns::Resolver;
 pub use guard::Guard;
-pub use parent::{Parent, Parents};
+pub use parent::{Parent, Parents, Ways};
 pub use tls::{Alpn, Flavour, Tls};
 
 /// Where durations go.
@@ -81,6 +81,8 @@ pub struct Connector {
     pub guard: Arc<Guard>,
     /// Where durations go.
     pub timings: Arc<dyn Timings>,
+    /// The ways out of what is asked in our own name; endpoints bring theirs.
+    pub ways: Ways,
 }
 
 impl Destination {

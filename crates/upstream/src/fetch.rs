@@ -40,6 +40,7 @@ pub async fn fetch(params: &Params, request: Request<Bytes>, connector: &Connect
 
 async fn exchanged(params: &Params, request: Request<Bytes>, connector: &Connector) -> Result<Response<Bytes>, String> {
     let Params { destination, within, .. } = params;
+    let destination = &connector.ways.lead(destination.clone());
     let (io, h2) = if destination.parent.is_some() && destination.tls.is_none() {
         (connector.tunnel(destination, true, true, *within).await.map_err(shown)?, false)
     } else {

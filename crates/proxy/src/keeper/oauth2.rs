@@ -47,8 +47,7 @@ fn destination(from: &model::OAuth2, tools: &Tools) -> Result<Destination, Failu
     let host = Host::parse(&bracketed).map_err(|error| wrong(error.to_string()))?;
     let tls = (url.scheme == model::Scheme::Https).then(|| tools.state.tls(&from.tls)).transpose();
     let tls = tls.map_err(|error| wrong(error.to_string()))?;
-    let destination = Destination::new(host, url.port, tls).map_err(|error| wrong(error.to_string()))?;
-    Ok(destination.through(&tools.state.parents()))
+    Destination::new(host, url.port, tls).map_err(|error| wrong(error.to_string()))
 }
 
 fn request(from: &model::OAuth2, secret: &str) -> Result<Request<Bytes>, String> {

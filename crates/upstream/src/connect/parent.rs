@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use exchange::{Error, ErrorKind, Host};
 use http::HeaderValue;
+use parking_lot::RwLock;
 
 use super::Destination;
 use super::guard::{Pattern, Rule};
@@ -56,6 +57,10 @@ pub struct Choice {
 /// Every parent; the first that a destination may take is its own.
 #[derive(Clone, Debug, Default)]
 pub struct Parents(Option<Arc<Choices>>);
+
+/// The parents of the configuration in force, shared by whoever asks in our own name.
+#[derive(Clone, Debug, Default)]
+pub struct Ways(Arc<RwLock<Parents>>);
 
 #[derive(Debug)]
 struct Choices {
@@ -124,6 +129,18 @@ impl Parents {
             return None;
         }
         all.iter().find(|choice| choice.takes(host, port)).map(|choice| choice.parent.clone())
+    }
+}
+
+impl Ways {
+    /// Those of another configuration from now on.
+    pub fn set(&self, parents: Parents) {
+        *self.0.write() = parents;
+    }
+
+    /// The same destination, by the way that leads there.
+    pub fn lead(&self, dest: Destination) -> Destination {
+        dest.through(&self.0.read())
     }
 }
 

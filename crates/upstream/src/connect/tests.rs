@@ -83,6 +83,7 @@ fn connector(world: &Arc<World>, overrides: Overrides) -> Connector {
         resolver: Arc::new(Resolver::with_source(source, overrides, Handle::current())),
         guard: Arc::new(Guard::new(Params { own, ..Params::default() })),
         timings: Arc::clone(world) as Arc<dyn Timings>,
+        ways: Ways::default(),
     }
 }
 
