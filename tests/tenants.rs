@@ -174,7 +174,13 @@ async fn over_admins_socket_a_user_looks_and_only_those_who_may_change() {
         let expected = if may { 200 } else { 403 };
         assert_eq!(curl(uid, &by, "http://localhost/api/v1/status").await.0, 200, "{uid}");
         assert_eq!(curl(uid, &by, "http://localhost/metrics").await.0, 200, "{uid}");
-        assert_eq!(curl(uid, &by, "http://localhost/api/v1/config").await.0, expected, "{uid}");
+        for of_all in ["config", "upstreams", "breakers"] {
+            assert_eq!(
+                curl(uid, &by, &format!("http://localhost/api/v1/{of_all}")).await.0,
+                expected,
+                "{uid} {of_all}"
+            );
+        }
         assert_eq!(curl(uid, &by, "http://localhost/api/v1/explain?url=http://api.test/").await.0, expected, "{uid}");
         let (status, body) = curl(uid, &change, "http://localhost/api/v1/reload").await;
         assert_eq!(status, expected, "{uid}: {body}");

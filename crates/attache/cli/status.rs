@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use config::model::Address;
-use http::Method;
+use http::{Method, StatusCode};
 use serde_json::{Map, Value};
 
 use super::{admin, out};
@@ -39,7 +39,11 @@ pub(crate) fn run(file: Option<PathBuf>, args: &Args) -> ExitCode {
 /// The status, with the endpoints it knows and what it refused.
 fn asked(address: &Address) -> Result<Map<String, Value>, String> {
     let mut status = object(address, "/api/v1/status")?;
-    status.extend(object(address, "/api/v1/upstreams")?);
+    // Of a daemon of several users, these are for those who may see everybody's.
+    let upstreams = admin::ask(Method::GET, address, "/api/v1/upstreams").map_err(|error| error.to_string())?;
+    if upstreams.status != StatusCode::FORBIDDEN {
+        status.extend(object(address, "/api/v1/upstreams")?);
+    }
     status.extend(object(address, "/api/v1/refused")?);
     Ok(status)
 }

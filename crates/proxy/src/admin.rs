@@ -17,7 +17,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use exchange::{Authority, clock};
 use serde::Deserialize;
 use serde_json::json;
@@ -30,7 +30,7 @@ use crate::listener::drain::Mode;
 use crate::offline::Offline;
 
 /// What shows more than everybody's business: whose credential is where, and who may use it.
-const OF_ALL: [&str; 2] = ["/api/v1/config", "/api/v1/explain"];
+const OF_ALL: [&str; 4] = ["/api/v1/config", "/api/v1/explain", "/api/v1/upstreams", "/api/v1/breakers"];
 /// Sent with whatever changes something.
 const INTENT: &str = "x-attache";
 
@@ -142,8 +142,8 @@ async fn metrics(State(control): State<Arc<Control>>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
 }
 
-async fn status(State(control): State<Arc<Control>>) -> impl IntoResponse {
-    Json(view::status(&control, clock::now()))
+async fn status(State(control): State<Arc<Control>>, Extension(viewer): Extension<Viewer>) -> impl IntoResponse {
+    Json(view::status(&control, may_all(viewer, &control), clock::now()))
 }
 
 async fn routes_view(State(control): State<Arc<Control>>) -> Response {
@@ -165,9 +165,16 @@ async fn upstreams(State(control): State<Arc<Control>>) -> impl IntoResponse {
     Json(view::upstreams(&control, clock::now()))
 }
 
-async fn refused_view(State(control): State<Arc<Control>>) -> impl IntoResponse {
+/// A user sees what was refused to them.
+async fn refused_view(State(control): State<Arc<Control>>, Extension(viewer): Extension<Viewer>) -> impl IntoResponse {
+    let to = match viewer {
+        _ if may_all(viewer, &control) => None,
+        Viewer::User(uid) => Some(uid),
+        // A uid that no process has.
+        Viewer::Anyone | Viewer::Unknown => Some(u32::MAX),
+    };
     let ports = control.reloader.current().model.destinations.connect_ports.clone();
-    let (refused, forgotten) = control.house.refused.lines(&ports);
+    let (refused, forgotten) = control.house.refused.lines(&ports, to);
     Json(json!({ "version": 1, "refused": refused, "refused_forgotten": forgotten }))
 }
 

@@ -43,10 +43,13 @@ pub struct Refused(Mutex<Table>);
 
 #[derive(Default)]
 struct Table {
-    entries: HashMap<(Authority, Reason), Entry>,
+    entries: HashMap<Key, Entry>,
     /// Entries that made room.
     forgotten: u64,
 }
+
+/// Whose it was, as far as that is known; where to; why.
+type Key = (Option<u32>, Authority, Reason);
 
 struct Entry {
     count: u64,
@@ -60,6 +63,9 @@ struct Entry {
 pub struct Line {
     pub host: String,
     pub reason: Reason,
+    /// The user whose process it was, if it was on this machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<u32>,
     pub count: u64,
     /// Unix time in seconds.
     pub first: u64,
@@ -94,12 +100,13 @@ impl Refused {
         while why.len() > MAX_WHY {
             why.pop();
         }
-        self.add(target, reason, why, clock::now());
+        let user = head.client.peer.as_ref().and_then(|peer| Some(peer.process.as_ref()?.uid));
+        self.add((user, target, reason), why, clock::now());
     }
 
-    fn add(&self, target: Authority, reason: Reason, why: String, now: Tick) {
+    fn add(&self, key: Key, why: String, now: Tick) {
         let mut table = self.0.lock();
-        if let Some(entry) = table.entries.get_mut(&(target.clone(), reason)) {
+        if let Some(entry) = table.entries.get_mut(&key) {
             (entry.count, entry.last, entry.why) = (entry.count + 1, now, why);
             return;
         }
@@ -108,17 +115,20 @@ impl Refused {
             oldest.map(|key| table.entries.remove(&key));
             table.forgotten += 1;
         }
-        table.entries.insert((target, reason), Entry { count: 1, first: now, last: now, why });
+        table.entries.insert(key, Entry { count: 1, first: now, last: now, why });
     }
 
-    /// All of it, what was refused last first, and how many there were no room for. `ports` are those of CONNECT now.
-    pub fn lines(&self, ports: &[(u16, u16)]) -> (Vec<Line>, u64) {
+    /// What was refused last comes first, and how many there were no room for. `ports` are those of CONNECT now; `to`:
+    /// only what was refused to this user.
+    pub fn lines(&self, ports: &[(u16, u16)], to: Option<u32>) -> (Vec<Line>, u64) {
         let table = self.0.lock();
-        let mut entries: Vec<_> = table.entries.iter().collect();
+        let is_theirs = |((user, ..), _): &(&Key, &Entry)| to.is_none() || *user == to;
+        let mut entries: Vec<_> = table.entries.iter().filter(is_theirs).collect();
         entries.sort_by_key(|(_, entry)| std::cmp::Reverse(entry.last));
-        let line = |((target, reason), entry): (&(Authority, Reason), &Entry)| Line {
+        let line = |((user, target, reason), entry): (&Key, &Entry)| Line {
             host: target.to_string(),
             reason: *reason,
+            user: *user,
             count: entry.count,
             first: clock::wall(entry.first).as_secs(),
             last: clock::wall(entry.last).as_secs(),
@@ -180,13 +190,13 @@ mod tests {
         let host = |index: u64| authority(&format!("h{index}.test:80"));
 
         for index in 0..MAX_ENTRIES as u64 {
-            refused.add(host(index), Reason::NoRoute, String::new(), at(index));
+            refused.add((None, host(index), Reason::NoRoute), String::new(), at(index));
         }
-        refused.add(host(0), Reason::NoRoute, "again".into(), at(1000));
-        assert_eq!(refused.lines(PORTS).1, 0, "there was room for all");
-        refused.add(host(9999), Reason::NoRoute, String::new(), at(1001));
+        refused.add((None, host(0), Reason::NoRoute), "again".into(), at(1000));
+        assert_eq!(refused.lines(PORTS, None).1, 0, "there was room for all");
+        refused.add((None, host(9999), Reason::NoRoute), String::new(), at(1001));
 
-        let (lines, forgotten) = refused.lines(PORTS);
+        let (lines, forgotten) = refused.lines(PORTS, None);
         assert_eq!((lines.len(), forgotten), (MAX_ENTRIES, 1));
         assert_eq!((lines[0].host.as_str(), lines[1].host.as_str()), ("h9999.test:80", "h0.test:80"));
         assert_eq!((lines[1].count, lines[1].why.as_str()), (2, "again"));
@@ -198,10 +208,10 @@ mod tests {
         let (refused, now) = (Refused::default(), clock::now());
 
         for reason in [Reason::NoRoute, Reason::Forbidden, Reason::NoRoute] {
-            refused.add(authority("a.test:443"), reason, String::new(), now);
+            refused.add((None, authority("a.test:443"), reason), String::new(), now);
         }
 
-        let mut counts: Vec<_> = refused.lines(PORTS).0.iter().map(|line| line.count).collect();
+        let mut counts: Vec<_> = refused.lines(PORTS, None).0.iter().map(|line| line.count).collect();
         counts.sort_unstable();
         assert_eq!(counts, [1, 2]);
     }
@@ -223,5 +233,18 @@ mod tests {
         let led = "a.test leads to 169.254.169.254: link-local and metadata addresses";
         assert_eq!(add("a.test:80", blocked, led), "destinations: { allow: [\"169.254.169.254\"] }");
         assert_eq!(add("a.test:443", Reason::Forbidden, ""), "");
+    }
+
+    #[test]
+    fn a_user_sees_their_own_and_nobody_elses() {
+        let refused = Refused::default();
+        for user in [Some(7), Some(8), None] {
+            refused.add((user, authority("a.test:443"), Reason::NoRoute), String::new(), clock::now());
+        }
+
+        let seen = |to| refused.lines(PORTS, to).0.into_iter().map(|line| line.user).collect::<Vec<_>>();
+        assert_eq!(seen(Some(7)), [Some(7)]);
+        assert!(seen(Some(9)).is_empty());
+        assert_eq!(seen(None).len(), 3);
     }
 }

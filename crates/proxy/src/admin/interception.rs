@@ -46,7 +46,7 @@ struct RefusedView {
     next: &'static str,
 }
 
-pub(super) fn of(control: &Control, now: Tick) -> Interception {
+pub(super) fn of(control: &Control, all: bool, now: Tick) -> Interception {
     let snapshot = control.reloader.current();
     let (intercepted, not_intercepted) = hosts(&snapshot);
     let (intercepted_tunnels, intercept_failures) = control.house.metrics.events().intercepts().totals();
@@ -64,7 +64,10 @@ pub(super) fn of(control: &Control, now: Tick) -> Interception {
         intercepted_tunnels,
         intercept_failures,
         intercept_ca: authority.map(|authority| ca(authority.identity())),
-        intercept_refused: authority.map(|one| one.refusals().into_iter().map(view).collect()).unwrap_or_default(),
+        intercept_refused: authority
+            .filter(|_| all)
+            .map(|one| one.refusals().into_iter().map(view).collect())
+            .unwrap_or_default(),
     }
 }
 

@@ -70,7 +70,8 @@ struct LastReload {
     errors: Vec<String>,
 }
 
-pub(super) fn status(control: &Control, now: Tick) -> Status {
+/// `all`: what others asked for may be seen, hosts among it.
+pub(super) fn status(control: &Control, all: bool, now: Tick) -> Status {
     let snapshot = control.reloader.current();
     let open = |state: &std::sync::Arc<upstream::endpoint::State>| {
         let told = state.breaker.state() != policy::breaker::State::Closed || state.breaker.forced().is_some();
@@ -103,8 +104,8 @@ pub(super) fn status(control: &Control, now: Tick) -> Status {
         client_connections: control.workers.connections(),
         routes: snapshot.routes.len(),
         default: if snapshot.model.default.pass { "pass" } else { "deny" },
-        interception: interception::of(control, now),
-        breakers_not_closed: control.house.state.registry.all().iter().filter_map(open).collect(),
+        interception: interception::of(control, all, now),
+        breakers_not_closed: control.house.state.registry.all().iter().filter(|_| all).filter_map(open).collect(),
     }
 }
 
