@@ -169,7 +169,8 @@ pub struct Exchange {
     attempts: Mutex<SmallVec<[Attempt; 1]>>,
     held: OnceLock<Box<dyn Any + Send + Sync>>,
     race: OnceLock<Box<Race>>,
-    credential: OnceLock<HeaderValue>,
+    /// Boxed: few have one, and every record has room for it.
+    credential: OnceLock<Box<HeaderValue>>,
     principal: OnceLock<Arc<Principal>>,
 }
 
@@ -208,7 +209,7 @@ impl Exchange {
     }
 
     /// Keeps what the client showed to us as its proxy (`Proxy-Authorization`), which goes no further.
-    pub fn set_credential(&self, mut value: HeaderValue) {
+    pub fn set_credential(&self, mut value: Box<HeaderValue>) {
         value.set_sensitive(true);
         // Said once, by the edge.
         let _ = self.credential.set(value);
@@ -216,7 +217,7 @@ impl Exchange {
 
     /// What the client showed to us as its proxy; empty if that was said more than once.
     pub fn credential(&self) -> Option<&HeaderValue> {
-        self.credential.get()
+        self.credential.get().map(|value| &**value)
     }
 
     /// Notes whom the request showed itself to be; the first one stays.

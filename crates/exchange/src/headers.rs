@@ -16,7 +16,7 @@ pub struct Stripped {
     /// Any `Upgrade` at all.
     pub upgrade: bool,
     /// The `Proxy-Authorization`; empty if there was more than one.
-    pub credential: Option<HeaderValue>,
+    pub credential: Option<Box<HeaderValue>>,
 }
 
 /// Which of the fields that a proxy must look at are there, found in one pass over the names: nine look-ups, mostly
@@ -178,7 +178,7 @@ pub fn strip(headers: &mut HeaderMap, seen: Seen) -> Stripped {
 }
 
 /// Takes the credential for this hop out.
-fn credential(headers: &mut HeaderMap) -> Option<HeaderValue> {
+fn credential(headers: &mut HeaderMap) -> Option<Box<HeaderValue>> {
     match headers.entry(header::PROXY_AUTHORIZATION) {
         Entry::Vacant(_) => None,
         Entry::Occupied(all) => {
@@ -186,7 +186,7 @@ fn credential(headers: &mut HeaderMap) -> Option<HeaderValue> {
             for value in all.remove_entry_mult().1 {
                 several = one.replace(value).is_some() || several;
             }
-            if several { Some(HeaderValue::from_static("")) } else { one }
+            if several { Some(Box::new(HeaderValue::from_static(""))) } else { one.map(Box::new) }
         }
     }
 }
@@ -355,7 +355,7 @@ mod tests {
         let said = strip(&mut headers);
 
         assert_eq!(headers, map(&[("te", "trailers"), ("trailer", "x-sum"), ("x-keep", "1")]));
-        let credential = Some(HeaderValue::from_static("Basic x"));
+        let credential = Some(Box::new(HeaderValue::from_static("Basic x")));
         assert_eq!(said, Stripped { websocket: false, upgrade: true, credential });
     }
 
@@ -365,8 +365,8 @@ mod tests {
             let mut one = map(&[&[("proxy-authorization", "Basic x")], others].concat());
             let mut two = map(&[&[("proxy-authorization", "Basic x"), ("proxy-authorization", "b")], others].concat());
 
-            assert_eq!(strip(&mut one).credential, Some(HeaderValue::from_static("Basic x")));
-            assert_eq!(strip(&mut two).credential, Some(HeaderValue::from_static("")));
+            assert_eq!(strip(&mut one).credential, Some(Box::new(HeaderValue::from_static("Basic x"))));
+            assert_eq!(strip(&mut two).credential, Some(Box::new(HeaderValue::from_static(""))));
             assert!(one.is_empty() && two.is_empty(), "{one:?} {two:?}");
         }
         assert_eq!(strip(&mut map(&[("x", "1")])).credential, None);

@@ -37,7 +37,7 @@ pub(super) struct Normal {
     /// The client waits for a 100 before it sends its body.
     pub expects: bool,
     /// What the client showed to us as its proxy.
-    pub credential: Option<HeaderValue>,
+    pub credential: Option<Box<HeaderValue>>,
     /// It is answered here.
     pub last: bool,
     /// It was an extended CONNECT.
@@ -71,7 +71,8 @@ impl Known {
     }
 }
 
-/// Reads and rewrites the head in place.
+/// Reads and rewrites the head in place. Inlined, since what it returns is large.
+#[inline]
 pub(super) fn of(parts: &mut Parts, body: &Body, from: &From<'_>, id: u64, now: Tick) -> Normal {
     let (handshake, odd) = match Handshake::begin(parts, from.random) {
         Ok(handshake) => (handshake, None),
@@ -121,7 +122,7 @@ fn read(
     from: &From<'_>,
     head: &mut Head,
     named: &mut Option<usize>,
-) -> Result<(bool, Option<HeaderValue>), Error> {
+) -> Result<(bool, Option<Box<HeaderValue>>), Error> {
     let From { entry, site, .. } = from;
     let (written, host, fits) = said;
     target(parts, written, host, entry, site, head, named)?;
