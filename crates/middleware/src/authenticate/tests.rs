@@ -25,7 +25,7 @@ fn request(door: Door, fields: &[(&'static str, &'static str)], shown: Option<&'
         request.headers_mut().append(*name, HeaderValue::from_static(value));
     }
     if let Some(shown) = shown {
-        Exchange::of(&request).set_credential(HeaderValue::from_static(shown));
+        Exchange::of(&request).set_credential(Box::new(HeaderValue::from_static(shown)));
     }
     request
 }
