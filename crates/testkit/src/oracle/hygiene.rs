@@ -88,7 +88,7 @@ fn stripped(before: &HeaderMap) -> (HeaderMap, Stripped) {
         [only] => Some(only.clone()),
         _ => Some(HeaderValue::from_static("")),
     };
-    (left, Stripped { websocket, upgrade, credential })
+    (left, Stripped { websocket, upgrade, credential: credential.map(Box::new) })
 }
 
 fn has_passed(map: &HeaderMap) -> bool {
