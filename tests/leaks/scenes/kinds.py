@@ -1,6 +1,7 @@
 """Every kind of secret: how it is configured, and what its upstream must see of it."""
 import base64
 import secrets
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +35,7 @@ class Kinds:
         self._programs()
         self._issued(issuer)
         self._signed()
+        self._minted()
         # Read, and refused: it has a line end in its middle.
         self._file("broken").write_text(f"{broken}\n{broken}")
         self.broken = [f"bearer: {{ file: {self._file('broken')} }}", self._complaining()]
@@ -85,6 +87,15 @@ class Kinds:
             f"secret_access_key: {{ file: {self._file('sigv4-key')} }}, session_token: {{ file: {self._file('sigv4-session')} }} }}",
             "x-amz-security-token", session,
         )
+
+    def _minted(self):
+        """A token that is signed here: what is sent of the key is a signature."""
+        path = self._file("jwt-key")
+        command = ["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", path]
+        subprocess.run(command, check=True, capture_output=True)
+        self.needles["jwt-key"] = path.read_text().splitlines()[1]
+        self.never.append("jwt-key")
+        self._bearer("jwt", f"jwt: {{ key: {{ file: {path} }}, algorithm: ES256, issuer: us }}", "ey")
 
     def _program(self, name, text):
         path = self.directory / f"{name}.sh"

@@ -16,6 +16,7 @@ from .callers import Callers
 from .kinds import Kinds
 from .search import forms
 
+WORD = "APP_TOKEN_PLACEHOLDER"
 ADMIN = ["/", "/livez", "/readyz", "/metrics", "/api/v1/status", "/api/v1/config", "/api/v1/routes", "/api/v1/upstreams",
          "/api/v1/breakers"]
 
@@ -99,6 +100,7 @@ class Stage:
         self.kinds = kinds = Kinds(directory, self.issuer)
         self.callers = Callers(kinds, directory)
         kinds.plant("parent-password")
+        kinds.plant("placed")
         kinds.never += ["caller-key", "caller-password", "caller-jwt-secret", "caller-jwt", "parent-password"]
         home = directory / "home"
         home.mkdir()
@@ -160,6 +162,8 @@ class Stage:
             ]
         lines += [
             "  - name: asked", "    match: asked.test", f"    to: {told}", "    authenticate: [machines, staff, partner]",
+            "  - name: placed", "    match: placed.test", f"    to: {told}",
+            f"    auth: {{ bearer: {{ file: {self.directory / 'placed.secret'} }}, placeholder: {WORD} }}",
             "  - name: own", "    match: own.test", f"    to: {told}",
             f"    auth: {{ {self.kinds.all['bearer'].auth} }}",
             "  - name: opened", "    match: opened.test", f"    to: {told}", "    intercept: true",
@@ -214,6 +218,7 @@ class Stage:
         self.curl(*ca, "--connect-to", "other.test:443:opened.test:443", "https://other.test/inner")
         self.curl("https://opened.test/untrusted")
         self._ask(report)
+        self._place(report)
         far = self.curl("--proxy-user", f"me:{needle['client-proxy-password']}", "http://far.test/far")
         report.check("far.test: its parent is asked", "200" in far.partition("\n")[0], far)
         basic = base64.b64encode(f"us:{needle['parent-password']}".encode()).decode()
@@ -242,6 +247,18 @@ class Stage:
             }
             for way, answer in ways.items():
                 report.check(f"almost right by {way} ({value[:14]}): refused", " 40" in answer.partition("\n")[0], answer)
+
+    def _place(self, report):
+        """The app sends a word, and only to the host that it is for it becomes the secret."""
+        word = ["-H", f"Authorization: Bearer {WORD}"]
+        placed = self.curl(*word, "http://placed.test/placed")
+        report.check("placed: the upstream is asked", " 200" in placed.partition("\n")[0], placed)
+        report.check("placed: the secret is in the word's place", self.kinds.needles["placed"] in self.told.text())
+        self.curl("http://placed.test/without")
+        for url in ("http://other.test/word", "http://own.test/word", "http://nowhere.invalid/word"):
+            answer = self.curl(*word, url)
+            report.check(f"placed: the word does not go to {url}", " 403" in answer.partition("\n")[0], answer)
+        report.check("placed: no other host saw the word", WORD not in self.others.text())
 
     def direct(self, *arguments):
         """The same without a proxy between: to one of our own doors."""
