@@ -9,14 +9,12 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
 /// What was said hop-by-hop, before it was taken out.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stripped {
     /// `Upgrade: websocket` with `Connection: upgrade`.
     pub websocket: bool,
     /// Any `Upgrade` at all.
     pub upgrade: bool,
-    /// The `Proxy-Authorization`; empty if there was more than one.
-    pub credential: Option<Box<HeaderValue>>,
 }
 
 /// Which of the fields that a proxy must look at are there, found in one pass over the names: nine look-ups, mostly
@@ -161,24 +159,23 @@ impl<'a> Look<'a> {
 ///
 /// `Connection` may not name fields that carry the message itself (RFC 9110 section 7.6.1 asks to ignore it there).
 pub fn strip(headers: &mut HeaderMap, seen: Seen) -> Stripped {
-    const PROXIED: u16 = Seen::CONNECTION | Seen::PROXY_AUTHORIZATION;
     match seen.0 & !Seen::STAYS {
         0 => Stripped::default(),
         Seen::CONNECTION => {
             headers.remove(header::CONNECTION);
             Stripped::default()
         }
-        PROXIED => {
-            headers.remove(header::CONNECTION);
-            Stripped { credential: credential(headers), ..Stripped::default() }
-        }
-        Seen::PROXY_AUTHORIZATION => Stripped { credential: credential(headers), ..Stripped::default() },
         _ => strip_each(headers, seen),
     }
 }
 
-/// Takes the credential for this hop out.
-fn credential(headers: &mut HeaderMap) -> Option<Box<HeaderValue>> {
+/// Takes the credential for this hop (`Proxy-Authorization`) out, which is then seen no more; empty if there was more than
+/// one.
+pub fn credential(headers: &mut HeaderMap, seen: &mut Seen) -> Option<Box<HeaderValue>> {
+    if !seen.has(Seen::PROXY_AUTHORIZATION) {
+        return None;
+    }
+    seen.0 &= !Seen::PROXY_AUTHORIZATION;
     match headers.entry(header::PROXY_AUTHORIZATION) {
         Entry::Vacant(_) => None,
         Entry::Occupied(all) => {
@@ -215,9 +212,6 @@ fn strip_each(headers: &mut HeaderMap, seen: Seen) -> Stripped {
     }
     let trailers = seen.has(Seen::TE)
         && headers.get_all(header::TE).iter().flat_map(tokens).any(|token| token.eq_ignore_ascii_case("trailers"));
-    if seen.has(Seen::PROXY_AUTHORIZATION) {
-        said.credential = credential(headers);
-    }
     for (name, bit) in &Seen::HOP_BY_HOP {
         if seen.has(*bit) {
             headers.remove(name);
@@ -355,8 +349,7 @@ mod tests {
         let said = strip(&mut headers);
 
         assert_eq!(headers, map(&[("te", "trailers"), ("trailer", "x-sum"), ("x-keep", "1")]));
-        let credential = Some(Box::new(HeaderValue::from_static("Basic x")));
-        assert_eq!(said, Stripped { websocket: false, upgrade: true, credential });
+        assert_eq!(said, Stripped { websocket: false, upgrade: true });
     }
 
     #[test]
@@ -365,11 +358,17 @@ mod tests {
             let mut one = map(&[&[("proxy-authorization", "Basic x")], others].concat());
             let mut two = map(&[&[("proxy-authorization", "Basic x"), ("proxy-authorization", "b")], others].concat());
 
-            assert_eq!(strip(&mut one).credential, Some(Box::new(HeaderValue::from_static("Basic x"))));
-            assert_eq!(strip(&mut two).credential, Some(Box::new(HeaderValue::from_static(""))));
+            for (map, taken) in [(&mut one, "Basic x"), (&mut two, "")] {
+                let mut seen = Seen::of(map);
+                assert_eq!(credential(map, &mut seen).as_deref(), Some(&HeaderValue::from_static(taken)));
+                assert_eq!(credential(map, &mut seen), None, "once");
+                super::strip(map, seen);
+            }
             assert!(one.is_empty() && two.is_empty(), "{one:?} {two:?}");
         }
-        assert_eq!(strip(&mut map(&[("x", "1")])).credential, None);
+        let mut none = map(&[("x", "1")]);
+        let mut seen = Seen::of(&none);
+        assert_eq!(credential(&mut none, &mut seen), None);
     }
 
     #[test]

@@ -72,7 +72,7 @@ impl Known {
 }
 
 /// Reads and rewrites the head in place. Inlined, since what it returns is large.
-#[inline]
+#[inline(always)]
 pub(super) fn of(parts: &mut Parts, body: &Body, from: &From<'_>, id: u64, now: Tick) -> Normal {
     let (handshake, odd) = match Handshake::begin(parts, from.random) {
         Ok(handshake) => (handshake, None),
@@ -93,15 +93,15 @@ pub(super) fn of(parts: &mut Parts, body: &Body, from: &From<'_>, id: u64, now: 
         grpc: is_grpc(parts),
     };
     let look = Look::at(&parts.headers);
-    let (seen, accept) = (look.seen, look.accept.cloned());
-    let (mut named, mut last) = (None, false);
-    let read = odd
-        .map_or(Ok(()), Err)
-        .and_then(|()| authorities(parts, &look, from.known))
-        .and_then(|said| read(parts, body, said, seen, from, &mut head, &mut named));
-    let (expects, credential, refused) = match read {
-        Ok((expects, credential)) => (expects, credential, hops::count(parts).map(|ends| last = ends).err()),
-        Err(error) => (false, None, Some(error)),
+    let (mut seen, accept) = (look.seen, look.accept.cloned());
+    let (mut named, mut last, mut credential) = (None, false, None);
+    let read = odd.map_or(Ok(()), Err).and_then(|()| authorities(parts, &look, from.known)).and_then(|said| {
+        credential = headers::credential(&mut parts.headers, &mut seen);
+        read(parts, body, said, seen, from, &mut head, &mut named)
+    });
+    let (expects, refused) = match read {
+        Ok(expects) => (expects, hops::count(parts).map(|ends| last = ends).err()),
+        Err(error) => (false, Some(error)),
     };
     if let Some(handshake) = &handshake {
         head.upgrade = true;
@@ -113,7 +113,7 @@ pub(super) fn of(parts: &mut Parts, body: &Body, from: &From<'_>, id: u64, now: 
 /// The target's authority, the `Host` if it differs from it, and whether it is the very same text.
 type Said = (Option<Authority>, Option<Authority>, bool);
 
-/// Returns whether the client waits for a 100, and what it showed to us as its proxy.
+/// Returns whether the client waits for a 100.
 fn read(
     parts: &mut Parts,
     body: &Body,
@@ -122,7 +122,7 @@ fn read(
     from: &From<'_>,
     head: &mut Head,
     named: &mut Option<usize>,
-) -> Result<(bool, Option<Box<HeaderValue>>), Error> {
+) -> Result<bool, Error> {
     let From { entry, site, .. } = from;
     let (written, host, fits) = said;
     target(parts, written, host, entry, site, head, named)?;
@@ -139,8 +139,7 @@ fn read(
     if seen.transfer_encoding() {
         framing(parts)?;
     }
-    let mut said = headers::strip(&mut parts.headers, seen);
-    let credential = said.credential.take();
+    let said = headers::strip(&mut parts.headers, seen);
     let expects = seen.expect() && expectation(parts, body)?;
     if head.version == Version::HTTP_2 {
         crumbs(parts);
@@ -161,7 +160,7 @@ fn read(
         let fits = fits && head.door == Door::Forward;
         rewrite(parts, head, fits)?;
     }
-    Ok((expects, credential))
+    Ok(expects)
 }
 
 /// The authority in the target, and the one `Host`, both strictly read. HTTP/1.1 must have a `Host`; HTTP/1.0 and

@@ -25,12 +25,14 @@ const PSEUDONYM: &str = "attache-1";
 pub fn check(input: &[u8]) {
     let mut map = fields(input);
     let before = map.clone();
-    let seen = Seen::of(&map);
+    let mut seen = Seen::of(&map);
     assert_eq!(Look::at(&map).seen, seen, "two looks, two answers");
 
+    let credential = headers::credential(&mut map, &mut seen);
     let said = headers::strip(&mut map, seen);
 
     let (expected, expected_said) = stripped(&before);
+    assert_eq!(credential.as_deref(), shown(&before).as_ref(), "of {before:?}");
     assert_eq!(map, expected, "of {before:?}");
     assert_eq!(said, expected_said, "of {before:?}");
     let mut again = map.clone();
@@ -53,6 +55,16 @@ fn fields(input: &[u8]) -> HeaderMap {
         }
     }
     map
+}
+
+/// What was shown to a proxy; empty if more than once.
+fn shown(before: &HeaderMap) -> Option<HeaderValue> {
+    let all: Vec<_> = before.get_all("proxy-authorization").iter().collect();
+    match all.as_slice() {
+        [] => None,
+        [only] => Some((*only).clone()),
+        _ => Some(HeaderValue::from_static("")),
+    }
 }
 
 /// The members of a list field, by bytes, in lower case.
@@ -82,13 +94,7 @@ fn stripped(before: &HeaderMap) -> (HeaderMap, Stripped) {
     let upgrade = before.contains_key("upgrade");
     let only = listed("upgrade") == [b"websocket".to_vec()];
     let websocket = upgrade && only && named.iter().any(|member| member == b"upgrade");
-    let shown: Vec<_> = before.get_all("proxy-authorization").iter().cloned().collect();
-    let credential = match shown.as_slice() {
-        [] => None,
-        [only] => Some(only.clone()),
-        _ => Some(HeaderValue::from_static("")),
-    };
-    (left, Stripped { websocket, upgrade, credential: credential.map(Box::new) })
+    (left, Stripped { websocket, upgrade })
 }
 
 fn has_passed(map: &HeaderMap) -> bool {
