@@ -3,6 +3,12 @@
 //! Repeatable, because the worker runs on this thread and so do both ends, which allocate nothing. The bounds are what
 //! was measured: a change that raises one says why, a change that lowers one lowers it here too.
 
+use std::sync::Arc;
+
+use exchange::identity::Process;
+use exchange::{Authority, Client, Door, Exchange, Head, Peer, clock};
+use http::uri::PathAndQuery;
+use http::{Method, Version};
 use testkit::Inside;
 
 /// What one request may cost.
@@ -42,6 +48,47 @@ fn a_request_allocates_no_more_than_before() {
     for (name, bound) in [("plain", PLAIN), ("default", DEFAULT)] {
         judge("allocations", name, allocations(Inside::of_bench(name)), bound.allocations).unwrap();
     }
+}
+
+#[test]
+fn counting_who_called_allocates_nothing_once_a_caller_is_known() {
+    let plain = std::fs::read_to_string("benches/configs/attache-plain.yaml").expect("readable");
+    let counted = allocations(Inside::start(&format!("{plain}\nmetrics: {{ identities: 5 }}\n")));
+    judge("allocations", "plain, by identity", counted, PLAIN.allocations).unwrap();
+
+    let (metrics, route) = (telemetry::Metrics::new("0"), "api".into());
+    metrics.events().identities().keep(1);
+    let stats = metrics.shard().route(&route);
+    let all = ["alice", "bob"].map(by_user);
+    let count = || all.iter().for_each(|exchange| stats.finished(exchange, exchange.head.started));
+    count();
+    let counted = allocation_counter::measure(|| (0..REQUESTS).for_each(|_| count())).count_total;
+
+    assert_eq!(counted, 0, "for one with a name and one of the others");
+}
+
+/// A request by a process of this user, answered.
+fn by_user(user: &str) -> Exchange {
+    let process = Process { uid: 1000, user: Some(user.into()), pid: None, unit: None, cgroup: None, container: None };
+    let peer = Peer { process: Some(process), ..Peer::default() };
+    let exchange = Exchange::new(
+        Head {
+            id: 1,
+            started: clock::now(),
+            door: Door::Forward,
+            client: Client { addr: None, local: true, peer: Some(Arc::new(peer)) },
+            version: Version::HTTP_11,
+            method: Method::GET,
+            tls: false,
+            authority: Authority::parse("api.test").expect("valid"),
+            path: PathAndQuery::from_static("/"),
+            upgrade: false,
+            grpc: false,
+        },
+        None,
+    );
+    exchange.answered(200, None, Some(exchange.head.started));
+    exchange
 }
 
 #[test]

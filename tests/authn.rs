@@ -1,5 +1,7 @@
 //! Who calls, by what is shown: tokens, API keys and passwords, at every door, and nothing of them anywhere else.
 
+#[path = "authn/counted.rs"]
+mod counted;
 #[path = "authn/doors.rs"]
 mod doors;
 #[path = "authn/negative.rs"]

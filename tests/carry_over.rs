@@ -426,3 +426,21 @@ async fn who_waits_in_line_stays_in_line() {
     );
     eventually("all are gone", || async { (waiting() == (0, 0)).then_some(()) }).await;
 }
+
+#[tokio::test]
+async fn callers_are_counted_as_long_as_a_configuration_asks_for_it_and_all_else_goes_on() {
+    let upstream = Upstream::fixed("served").await;
+    let yaml = |most: usize| format!("metrics: {{ identities: {most} }}\n{}", pool(&[http(&upstream)], &[], &[]));
+    let scene = Scene::new(&yaml(0)).await;
+    let mut counted = Vec::new();
+
+    for most in [0, 1, 1, 0, 2] {
+        scene.reload(&yaml(most)).await;
+        scene.get().await;
+        let metrics = testkit::Metrics::new(scene.solo.metrics());
+        let by_name = metrics.sum("attache_identity_requests_total", &[("identity", "_anonymous")]);
+        counted.push((by_name, metrics.sum("attache_requests_total", &[])));
+    }
+
+    assert_eq!(counted, [(0.0, 1.0), (1.0, 2.0), (2.0, 3.0), (0.0, 4.0), (1.0, 5.0)]);
+}

@@ -456,6 +456,18 @@ fn run_is_private_answers_nested_tools_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn run_takes_no_port_that_metrics_names_in_either_form() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = taken.local_addr().unwrap();
+
+    for text in [format!("metrics: {addr}\n"), format!("metrics: {{ address: '{addr}', identities: 5 }}\n")] {
+        let place = Place::new();
+        let path = place.write("attache.yaml", &text);
+        assert_eq!(place.run(&["run", "-c", &path, "--", "echo", "ran"]).code(0).stdout, "ran\n");
+    }
+}
+
+#[test]
 fn a_run_within_a_run_has_a_proxy_of_its_own() {
     let ran = Place::new().sh("echo $http_proxy; exec $ATTACHE run -- sh -c 'echo $http_proxy'").code(0);
 

@@ -165,7 +165,9 @@ async fn two_users_have_credentials_and_limits_of_their_own_and_a_third_has_none
 #[ignore = "needs root, to start processes as other users; tests/all runs it"]
 async fn over_admins_socket_a_user_looks_and_only_those_who_may_change() {
     only_root();
-    let daemon = Daemon::start(|_| "routes: [{ match: api.test, respond: 204 }]\n".to_owned()).await;
+    let text = "metrics: { identities: 9 }\nroutes: [{ match: api.test, respond: 204 }]\n";
+    let daemon = Daemon::start(|_| text.to_owned()).await;
+    assert_eq!(curl(FIRST, &daemon.doors()[0], "http://api.test/").await.0, 204);
     let socket = daemon.dir.path().join("admin.sock").to_str().expect("text").to_owned();
     let by = ["--unix-socket".to_owned(), socket];
     let change = [&by[..], &["-X", "POST", "-H", "x-attache: 1"].map(str::to_owned)].concat();
@@ -173,7 +175,11 @@ async fn over_admins_socket_a_user_looks_and_only_those_who_may_change() {
     for (uid, may) in [(FIRST, false), (SECOND, true), (0, true), (THIRD, false)] {
         let expected = if may { 200 } else { 403 };
         assert_eq!(curl(uid, &by, "http://localhost/api/v1/status").await.0, 200, "{uid}");
-        assert_eq!(curl(uid, &by, "http://localhost/metrics").await.0, 200, "{uid}");
+        let (status, metrics) = curl(uid, &by, "http://localhost/metrics").await;
+        assert!(status == 200 && metrics.contains("attache_requests_total{"), "{uid}: {metrics}");
+        let named = format!("attache_identity_requests_total{{identity=\"uid:{FIRST}\"");
+        assert_eq!(metrics.contains(&named), may, "{uid}: {metrics}");
+        assert_eq!(metrics.contains("identity"), may, "{uid}: {metrics}");
         for of_all in ["config", "upstreams", "breakers"] {
             assert_eq!(
                 curl(uid, &by, &format!("http://localhost/api/v1/{of_all}")).await.0,

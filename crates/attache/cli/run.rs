@@ -112,8 +112,8 @@ fn private(file: Option<PathBuf>, args: &Args, admin: &str) -> Result<(Loaded, s
     if model.workers.is_none() {
         chosen.set("workers", "1", "run");
     }
-    if model.metrics.is_some() {
-        chosen.set("metrics", "127.0.0.1:0", "run");
+    if model.metrics.address.is_some() {
+        chosen.set("metrics.address", "127.0.0.1:0", "run");
     }
     if origins.of("log.level").as_deref() == Some("default") {
         chosen.set("log.level", "warn", "run");

@@ -8,8 +8,10 @@ use std::net::IpAddr;
 
 use crate::diag::Report;
 use crate::fields::Fields;
-use crate::keys::{ACCESS, ADMIN, CA, DEFAULT, DESTINATIONS, LISTENER, LOG, ROOT, SERVER};
-use crate::model::{Access, AccessFormat, AccessSink, Address, DefaultRoute, Destinations, Level, Log, Model, Server};
+use crate::keys::{ACCESS, ADMIN, CA, DEFAULT, DESTINATIONS, LISTENER, LOG, METRICS, ROOT, SERVER};
+use crate::model::{
+    Access, AccessFormat, AccessSink, Address, DefaultRoute, Destinations, Level, Log, Metrics, Model, Server,
+};
 use crate::raw::Node;
 use crate::raw::text::{At, Sources};
 use crate::values;
@@ -42,7 +44,7 @@ pub(crate) fn check(tree: &Node, sources: &Sources, report: &mut Report) -> Mode
     let listen = check.listeners(&root);
     let limits = root.section("server", &SERVER);
     let admin = check.admin(&root);
-    let metrics = root.parse("metrics", values::socket);
+    let metrics = check.metrics(&root.section("metrics", &METRICS), admin.address.is_some());
     check.collisions(&root);
     let upstreams = check.upstreams(&root);
     let identities = check.identities(&root);
@@ -84,7 +86,7 @@ impl Check<'_> {
             sockets.extend(found.map(|a| ("listen", item.at, a)));
         }
         let admin = root.table("admin", &ADMIN).map(|fields| (fields.place("address"), fields.text("address")));
-        let metrics = root.node("metrics").map(|node| (node.at, node.scalar().map(|scalar| scalar.text.as_str())));
+        let metrics = root.table("metrics", &METRICS).map(|fields| (fields.place("address"), fields.text("address")));
         for (key, found) in [("admin", admin), ("metrics", metrics)] {
             sockets.extend(found.and_then(|(at, text)| Some((key, at, address(text?)?))));
         }
@@ -95,6 +97,15 @@ impl Check<'_> {
                 self.report.error("duplicate-address", at, message, "give each its own port");
             }
         }
+    }
+
+    fn metrics(&mut self, fields: &Fields<'_>, admin: bool) -> Metrics {
+        let metrics =
+            Metrics { address: fields.parse("address", values::socket), identities: fields.int("identities") };
+        if metrics.identities > 0 && !admin && !fields.written("address") {
+            self.no_effect(fields, "identities", "there is neither `admin` nor an `address` to read it at");
+        }
+        metrics
     }
 
     fn default(&mut self, fields: &Fields<'_>) -> DefaultRoute {

@@ -153,9 +153,9 @@ pub(crate) static ROOT: Table = table(
         ),
         field(
             "metrics",
-            Kind::Form(&SOCKET),
-            Means("on the admin address only"),
-            "Read-only /metrics, /livez and /readyz for scraping from elsewhere.",
+            Kind::Table(&METRICS),
+            Is("{}"),
+            "Numbers for Prometheus, besides what /metrics of admin shows anyway.",
         ),
         field("workers", Int(1, 1024), Means("the cores within the quota, at most 4"), "Threads that carry requests."),
         field("resolve", Map(&NAME, &RESOLVE_KIND), Is("{}"), "Addresses of names, instead of DNS."),
@@ -213,6 +213,26 @@ pub(crate) static ADMIN: Table = table(
             OneOrMany(&USER_OF_KIND),
             Is("[]"),
             "Who may change things and see everything over a unix socket, besides root and the process's own user.",
+        ),
+    ]],
+);
+
+pub(crate) static METRICS: Table = table(
+    "metrics",
+    "Numbers for Prometheus.",
+    Some("address"),
+    &[&[
+        field(
+            "address",
+            Kind::Form(&SOCKET),
+            Means("on the admin address only"),
+            "Read-only /metrics, /livez and /readyz for scraping from elsewhere.",
+        ),
+        field(
+            "identities",
+            Int(0, 1_000),
+            Is("0"),
+            "How many callers `attache_identity_requests_total` counts by their names; all others are `_other`.",
         ),
     ]],
 );

@@ -28,7 +28,7 @@ pub const EMBEDDED: &str = include_str!("embedded.yaml");
 const VARIABLES: [(&str, &str); 7] = [
     ("ATTACHE_LISTEN", "listen"),
     ("ATTACHE_ADMIN", "admin"),
-    ("ATTACHE_METRICS", "metrics"),
+    ("ATTACHE_METRICS", "metrics.address"),
     ("ATTACHE_WORKERS", "workers"),
     ("ATTACHE_DEFAULT", "default.action"),
     ("ATTACHE_DRAIN", "drain"),

@@ -35,7 +35,7 @@ pub struct Model {
     pub admin_users: Vec<User>,
     /// Several users of the machine use it.
     pub shared: bool,
-    pub metrics: Option<SocketAddr>,
+    pub metrics: Metrics,
     /// `None`: min(4, cores within the quota).
     pub workers: Option<usize>,
     /// Lower-case host to an address; without a port the request's own is used.
@@ -274,6 +274,14 @@ pub struct Destinations {
 pub enum Destination {
     Net(IpNet),
     Host(HostMatch),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metrics {
+    /// `None`: on the admin address only.
+    pub address: Option<SocketAddr>,
+    /// Callers that are counted by their names; 0: nobody is.
+    pub identities: usize,
 }
 
 #[derive(Clone, Debug, PartialEq)]

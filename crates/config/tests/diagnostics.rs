@@ -371,10 +371,18 @@ fn a_setting_that_nothing_would_obey_is_told() {
         (&format!("{ROUTE}balance: random\n"), "no-effect"),
         (&format!("{two} [{{ url: https://a.com, weight: 1 }}, https://b.com]\n"), "no-effect"),
         ("routes: [{ match: a.com, to: http://a.com, tls: { min: 1.3 } }]\n", "no-effect"),
+        ("admin: false\nmetrics: { identities: 50 }\n", "no-effect"),
+        ("metrics: { identities: 1001 }\n", "out-of-range"),
+        ("metrics: { address: '127.0.0.1:4781', identities: 1000 }\n", "duplicate-address"),
+        ("metrics: 127.0.0.1:4781\n", "duplicate-address"),
     ] {
         assert_eq!(ids(&found(text)), [id], "{text}");
     }
     assert_eq!(ids(&found(&format!("{two} [https://a.com, https://b.com]\n"))), Vec::<&str>::new());
+    for counted in ["metrics: { identities: 50 }", "admin: false\nmetrics: { address: '0.0.0.0:4782', identities: 50 }"]
+    {
+        assert_eq!(ids(&found(counted)), Vec::<&str>::new(), "{counted}");
+    }
 }
 
 #[test]

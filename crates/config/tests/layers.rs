@@ -69,11 +69,32 @@ fn every_variable_sets_its_key() {
     let model = loaded.model;
     assert_eq!(model.listen[0].address, Address::Unix("/run/a.sock".into()));
     assert_eq!(model.admin, None);
-    assert_eq!(model.metrics, Some("0.0.0.0:9".parse().unwrap()));
+    assert_eq!(model.metrics.address, Some("0.0.0.0:9".parse().unwrap()));
     assert_eq!(model.workers, Some(3));
     assert!(!model.default.pass);
     assert_eq!(model.drain, Duration::ZERO);
     assert_eq!((model.log.level, model.log.json), (Level::Debug, true));
+}
+
+#[test]
+fn where_metrics_are_read_is_set_in_either_form_and_keeps_the_rest() {
+    let nine = "0.0.0.0:9".parse().unwrap();
+    for (text, identities) in [
+        ("metrics: 127.0.0.1:1\n", 0),
+        ("metrics: { address: 127.0.0.1:1, identities: 50 }\n", 50),
+        ("metrics: { identities: 50 }\n", 50),
+        ("drain: 1s\n", 0),
+    ] {
+        let place = place(text);
+        let by_env = load(&place, &[("ATTACHE_METRICS", "0.0.0.0:9")], &[]);
+        let by_flag = load(&place, &[], &[("metrics", "0.0.0.0:9"), ("metrics.identities", "7")]);
+
+        assert_eq!((by_env.model.metrics.address, by_env.model.metrics.identities), (Some(nine), identities), "{text}");
+        assert_eq!((by_flag.model.metrics.address, by_flag.model.metrics.identities), (Some(nine), 7), "{text}");
+        assert_eq!(by_env.origins.of("metrics.address").unwrap(), "env ATTACHE_METRICS");
+    }
+    let alone = load(&place("metrics: { identities: 50 }\n"), &[], &[]).model;
+    assert_eq!((alone.metrics.address, alone.metrics.identities), (None, 50));
 }
 
 #[test]

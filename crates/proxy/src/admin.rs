@@ -21,6 +21,7 @@ use axum::{Extension, Json, Router};
 use exchange::{Authority, clock};
 use serde::Deserialize;
 use serde_json::json;
+use telemetry::expose;
 
 use self::door::Viewer;
 use crate::control::Control;
@@ -137,8 +138,10 @@ const fn readiness(mode: Mode, gone: usize) -> (StatusCode, &'static str) {
     }
 }
 
-async fn metrics(State(control): State<Arc<Control>>) -> impl IntoResponse {
-    let text = telemetry::expose::render(&control.house.metrics);
+/// Who calls how often is no business of the other users of a machine.
+async fn metrics(State(control): State<Arc<Control>>, Extension(viewer): Extension<Viewer>) -> impl IntoResponse {
+    let render = if may_all(viewer, &control) { expose::render } else { expose::render_nameless };
+    let text = render(&control.house.metrics);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
 }
 

@@ -216,8 +216,8 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
         doors.push((bind("listen", &listener.address, &listener.rights)?, listener.clients.clone()));
     }
     let admin = model.admin.as_ref().map(|address| bind("admin", address, &model.admin_rights)).transpose()?;
-    let metrics =
-        model.metrics.map(|address| bind("metrics", &Address::Tcp(address), &Rights::default())).transpose()?;
+    let scraped = model.metrics.address.map(Address::Tcp);
+    let metrics = scraped.map(|address| bind("metrics", &address, &Rights::default())).transpose()?;
     let own: Vec<SocketAddr> = doors.iter().filter_map(|((_, bound), _)| bound.tcp()).collect();
     let others = admin.iter().chain(&metrics).filter_map(|(_, bound)| bound.tcp());
     house.guard.set_own(own.iter().copied().chain(others).collect());

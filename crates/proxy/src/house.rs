@@ -50,6 +50,7 @@ impl House {
         let state = Arc::new(State::default());
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
         metrics.set_endpoints(Arc::new(Endpoints(Arc::clone(&state.registry))));
+        metrics.events().identities().keep(model.metrics.identities);
         Ok(Self {
             resolver: Arc::new(Resolver::new(overrides(model), handle)),
             guard: Arc::new(Guard::new(rules(model))),
@@ -80,6 +81,7 @@ impl House {
         self.resolver.set_overrides(overrides(&snapshot.model));
         let guard::Params { deny, allow, .. } = rules(&snapshot.model);
         self.guard.set_rules(deny, allow);
+        self.metrics.events().identities().keep(snapshot.model.metrics.identities);
         self.state.sweep(&build::secrets(&snapshot.model), &build::keys(&snapshot.model).collect::<Vec<_>>());
         for plan in snapshot.routes.iter().chain([&snapshot.default]).filter(|plan| plan.policy.fault.is_some()) {
             tracing::warn!(route = %plan.name, "faults are injected on purpose: the route has a `fault`");

@@ -191,7 +191,7 @@ fn restarts(old: &Snapshot, new: &Snapshot) -> Vec<&'static str> {
     [
         ("listen", addresses(old) != addresses(new)),
         ("admin", (&old.admin, &old.admin_rights) != (&new.admin, &new.admin_rights)),
-        ("metrics", old.metrics != new.metrics),
+        ("metrics", old.metrics.address != new.metrics.address),
         ("workers", old.workers != new.workers),
         ("log.format", old.log.json != new.log.json),
         ("log.access", old.log.access != new.log.access),

@@ -4,6 +4,7 @@
 //! costs bytes appended to this worker's own buffer; summing, encoding and writing happen elsewhere.
 
 pub mod access_log;
+mod caller;
 pub mod expose;
 #[cfg(test)]
 mod fixture;

@@ -2,7 +2,8 @@
 //!
 //! Written in shards, one a worker and one for the control thread, so that counting never moves a cache line between
 //! cores; summed when they are scraped. What happens rarely is in [`Events`], behind locks. Routes, upstreams and
-//! words are the only labels: a client cannot make a series.
+//! words are the only labels: a client cannot make a series, unless callers are to be counted by name ([`Identities`]),
+//! of which there are only so many.
 
 mod catalogue;
 mod cell;
@@ -11,6 +12,7 @@ mod connections;
 mod detours;
 mod endpoints;
 mod events;
+mod identities;
 mod intercepts;
 mod limits;
 mod process;
@@ -29,6 +31,7 @@ pub use self::connections::{Connection, Direction, Proto, Rejection, Side, Tunne
 pub use self::detours::{Authorized, Mirrored};
 pub use self::endpoints::EndpointSource;
 pub use self::events::{Certificate, Events};
+pub use self::identities::Identities;
 pub use self::intercepts::{Intercepts, Refused};
 pub use self::limits::{Limit, LimitSource};
 pub use self::route::RouteStats;
@@ -74,6 +77,11 @@ impl Metrics {
 
     pub(crate) const fn registry(&self) -> &Registry {
         &self.registry
+    }
+
+    /// Whether a family tells who called: not for everybody to read.
+    pub(crate) fn names_callers(family: &str) -> bool {
+        family == catalogue::IDENTITY_REQUESTS.name
     }
 }
 

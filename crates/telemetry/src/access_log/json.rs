@@ -14,7 +14,7 @@ use policy::Tick;
 
 use super::redact;
 use crate::stamp::Stamp;
-use crate::{labels, outcome};
+use crate::{caller, labels, outcome};
 
 /// Appends the line.
 pub(super) fn line(out: &mut Vec<u8>, exchange: &Exchange, route: &str, status: u16, now: Tick) {
@@ -40,7 +40,7 @@ pub(super) fn line(out: &mut Vec<u8>, exchange: &Exchange, route: &str, status: 
     word(out, "proto", proto(head.version));
     key(out, "client");
     client(out, head.client.addr);
-    caller(out, exchange);
+    who(out, exchange);
     if status != 0 {
         number(out, "status", u64::from(status));
     }
@@ -85,9 +85,8 @@ pub(super) fn line(out: &mut Vec<u8>, exchange: &Exchange, route: &str, status: 
 }
 
 /// Who it was, as far as it is known: `user` and `unit` of its process, `identity` by what it showed.
-fn caller(out: &mut Vec<u8>, exchange: &Exchange) {
-    let peer = exchange.head.client.peer.as_deref();
-    if let Some(process) = peer.and_then(|peer| peer.process.as_ref()) {
+fn who(out: &mut Vec<u8>, exchange: &Exchange) {
+    if let Some(process) = caller::process(exchange) {
         match &process.user {
             Some(user) => text(out, "user", user),
             None => {
@@ -101,19 +100,9 @@ fn caller(out: &mut Vec<u8>, exchange: &Exchange) {
             text(out, "unit", unit);
         }
     }
-    if let Some(identity) = identity(exchange) {
+    if let Some(identity) = caller::shown(exchange) {
         text(out, "identity", identity);
     }
-}
-
-/// Whom it showed itself to be, by its request or its certificate; not more of it than fits a line.
-pub(super) fn identity(exchange: &Exchange) -> Option<&str> {
-    const MOST: usize = 128;
-    let shown =
-        exchange.principal().map(|principal| if principal.name.is_empty() { &*principal.by } else { &*principal.name });
-    let certificate = || exchange.head.client.peer.as_ref()?.certificate.as_ref()?.spiffe().map(|id| &**id);
-    let identity = shown.or_else(certificate)?;
-    Some(&identity[..identity.floor_char_boundary(MOST)])
 }
 
 /// The client side's protocol by its usual name.

@@ -7,7 +7,8 @@ use std::io::Write;
 use exchange::{Attempt, Door, Exchange, clock};
 use policy::Tick;
 
-use super::{json, redact};
+use super::redact;
+use crate::caller;
 use crate::stamp::Stamp;
 
 /// Appends the line; the time is UTC.
@@ -31,9 +32,9 @@ pub(super) fn line(out: &mut Vec<u8>, exchange: &Exchange, route: &str, status: 
         let _ = write!(out, "{}://{}", if head.tls { "https" } else { "http" }, head.authority);
         redact::pieces(head.path.as_str(), |piece| out.extend_from_slice(visible(piece).as_bytes()));
     }
-    let process = head.client.peer.as_ref().and_then(|peer| peer.process.as_ref());
+    let process = caller::process(exchange);
     let user = process.and_then(|process| process.unit.as_ref().or(process.user.as_ref())).map(|name| &**name);
-    if let Some(who) = json::identity(exchange).or(user) {
+    if let Some(who) = caller::shown(exchange).or(user) {
         let _ = write!(out, "  {dim}{}{plain}", visible(who));
     }
     exchange.with_attempts(|attempts| tries(out, attempts));

@@ -84,6 +84,7 @@ fn full() -> Arc<Metrics> {
     let metrics = Metrics::new("1.2.3");
     metrics.set_endpoints(Arc::new(Breakers));
     metrics.set_limits(Arc::new(Limits));
+    metrics.events().identities().keep(1);
     let name: Arc<str> = Arc::from("a \"quoted\"\\\nroute");
     for shard in [metrics.shard(), metrics.shard()] {
         let tried = exchange("/");
@@ -116,6 +117,7 @@ fn the_text_has_the_names_and_labels_of_the_interface() {
 
     let expected = [
         ("attache_requests_total", "counter", "route method code reason"),
+        ("attache_identity_requests_total", "counter", "identity route code_class"),
         ("attache_request_duration_seconds", "histogram", "route code_class"),
         ("attache_overhead_seconds", "histogram", "route"),
         ("attache_attempts_total", "counter", "route result"),
@@ -167,6 +169,7 @@ fn shards_are_summed() {
     for (name, labels, expected) in [
         ("attache_requests_total", &[route, "GET", "200", ""][..], 2.0),
         ("attache_requests_total", &[route, "GET", "429", "rate_limited"], 2.0),
+        ("attache_identity_requests_total", &["_anonymous", route, "4xx"], 2.0),
         ("attache_rejected_total", &[route, "rate_limited"], 2.0),
         ("attache_attempts_total", &[route, "reset"], 2.0),
         ("attache_attempts_total", &[route, "2xx"], 2.0),

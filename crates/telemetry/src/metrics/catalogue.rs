@@ -23,6 +23,7 @@ macro_rules! families {
 
 families! {
     REQUESTS COUNTER "attache_requests_total" ["route", "method", "code", "reason"] "Requests that ended; reason is empty if nothing of ours failed.";
+    IDENTITY_REQUESTS COUNTER "attache_identity_requests_total" ["identity", "route", "code_class"] "Requests that ended, by who called; _anonymous are those of nobody known, _other those beyond the cap.";
     REQUEST_DURATION HISTOGRAM "attache_request_duration_seconds" ["route", "code_class"] "From the request's head to the end of the response.";
     OVERHEAD HISTOGRAM "attache_overhead_seconds" ["route"] "Our own time: until the response's head, less the attempts.";
     ATTEMPTS COUNTER "attache_attempts_total" ["route", "result"] "Tries at upstreams by status class or reason.";

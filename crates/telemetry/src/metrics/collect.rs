@@ -96,7 +96,7 @@ fn sum(shards: &[Arc<Shard>]) -> Vec<RouteStats> {
     for shard in shards {
         let routes: Vec<_> = shard.routes.lock().values().cloned().collect();
         for stats in routes {
-            sums.entry(stats.name().clone()).or_insert_with(|| RouteStats::new(stats.name().clone())).absorb(&stats);
+            sums.entry(stats.name().clone()).or_insert_with(|| stats.empty()).absorb(&stats);
         }
     }
     sums.into_values().collect()
@@ -237,6 +237,12 @@ fn events(events: &Events, out: &mut Vec<MetricFamily>) {
     }));
     out.extend(one(&f::CERTIFICATE_OK, |to| {
         events.each_certificate(|one| to.count(&[&one.file], u64::from(one.ok)));
+    }));
+    out.extend(one(&f::IDENTITY_REQUESTS, |to| {
+        for row in events.identities().rows() {
+            let counts = labels::CLASSES.iter().zip(row.counts);
+            counts.for_each(|(class, count)| to.seen(&[&row.identity, &row.route, class], count));
+        }
     }));
     out.extend(one(&f::INTERCEPTED, |to| {
         events.intercepts().each(|route, opened, _| to.count(&[route], opened));

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use policy::Tick;
 
 use super::cell::Count;
+use super::identities::Identities;
 use super::intercepts::Intercepts;
 use crate::labels::{self, OTHER};
 
@@ -26,6 +27,7 @@ pub struct Events {
     panics: Mutex<Vec<(Arc<str>, bool)>>,
     certificates: Mutex<BTreeMap<String, Certificate>>,
     intercepts: Intercepts,
+    identities: Arc<Identities>,
     dropped: Count,
 }
 
@@ -165,6 +167,11 @@ impl Events {
 
     pub(super) fn each_certificate(&self, mut each: impl FnMut(&Certificate)) {
         self.certificates.lock().values().for_each(&mut each);
+    }
+
+    /// Requests by who called, where they are counted.
+    pub fn identities(&self) -> &Arc<Identities> {
+        &self.identities
     }
 
     /// Tunnels that were opened, or could not be.

@@ -13,6 +13,7 @@ use policy::Tick;
 
 use super::cell::{Count, DURATIONS, Histogram, OVERHEADS};
 use super::detours::{Authorized, Detours, Mirrored};
+use super::identities::Identities;
 use super::requests::Requests;
 use crate::{labels, outcome};
 
@@ -38,12 +39,13 @@ pub struct RouteStats {
     /// Few and only after failures: the words are literals of the code.
     pub(super) retry_denied: Words,
     pub(super) hedge_denied: Words,
+    identities: Arc<Identities>,
 }
 
 type Words = Mutex<Vec<(&'static str, u64)>>;
 
 impl RouteStats {
-    pub(super) fn new(name: Arc<str>) -> Self {
+    pub(super) fn new(name: Arc<str>, identities: Arc<Identities>) -> Self {
         Self {
             name,
             requests: Requests::default(),
@@ -61,7 +63,13 @@ impl RouteStats {
             bytes_out: Count::default(),
             retry_denied: Mutex::default(),
             hedge_denied: Mutex::default(),
+            identities,
         }
+    }
+
+    /// The same route's, before anything was counted.
+    pub(super) fn empty(&self) -> Self {
+        Self::new(self.name.clone(), self.identities.clone())
     }
 
     /// The `route` label.
@@ -75,6 +83,7 @@ impl RouteStats {
         let reason = exchange.reason();
         self.requests.add(&exchange.head.method, status, reason);
         self.durations[labels::class(status)].record(now.since(exchange.head.started));
+        self.identities.count(exchange, &self.name, labels::class(status));
         self.bytes_in.add(exchange.bytes_in());
         self.bytes_out.add(exchange.bytes_out());
         let (tries, retries, overhead) = exchange.with_attempts(|attempts| {
@@ -184,7 +193,7 @@ mod tests {
     use crate::fixture::{after, attempt, exchange};
 
     fn stats() -> RouteStats {
-        RouteStats::new(Arc::from("api"))
+        RouteStats::new(Arc::from("api"), Arc::default())
     }
 
     #[test]

@@ -43,7 +43,8 @@ impl Shard {
     /// The numbers of the route with this name, the same ones after a reload. Asked for when a stack is built.
     pub fn route(&self, name: &Arc<str>) -> Arc<RouteStats> {
         let mut routes = self.routes.lock();
-        routes.entry(name.clone()).or_insert_with(|| Arc::new(RouteStats::new(name.clone()))).clone()
+        let fresh = || Arc::new(RouteStats::new(name.clone(), self.events.identities().clone()));
+        routes.entry(name.clone()).or_insert_with(fresh).clone()
     }
 
     /// Counts an open connection until the guard is dropped.
