@@ -457,7 +457,7 @@ fn run_is_private_answers_nested_tools_and_leaves_nothing_behind() {
 
 #[test]
 fn run_takes_no_port_that_metrics_names_in_either_form() {
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = taken.local_addr().unwrap();
 
     for text in [format!("metrics: {addr}\n"), format!("metrics: {{ address: '{addr}', identities: 5 }}\n")] {
