@@ -241,6 +241,43 @@ async fn client_certificates_are_off_optional_or_required() {
 }
 
 #[tokio::test]
+async fn a_certificate_says_who_calls() {
+    let scene = Scene::new();
+    let upstream = Upstream::fixed("up").await;
+    let listen = scene.listen(&format!(", client_ca: {}, client_auth: optional", scene.certs.ca()));
+    let route = |name: &str, who: &str| {
+        format!("  - {{ name: {name}, match: {name}.test, to: '{}', allow: {{ {who} }} }}\n", upstream.url(""))
+    };
+    let proxy = Proxy::start(&format!(
+        "{listen}routes:\n{}{}",
+        route("workload", "spiffe: 'spiffe://a.test/ns/prod/*'"),
+        route("host", "dns: '*.apps.test'"),
+    ));
+    let pair = |names: &[&str]| Some(scene.certs.pair(names, YEAR));
+    let two = ["spiffe://a.test/ns/prod/web", "spiffe://b.test/x"];
+
+    for (pair, workload, host) in [
+        (None, 403, 403),
+        (pair(&["spiffe://a.test/ns/prod/web"]), 200, 403),
+        (pair(&["spiffe://a.test/ns/test/web"]), 403, 403),
+        (pair(&["web.apps.test"]), 403, 200),
+        (pair(&["web.test", "spiffe://a.test.evil/ns/prod/web"]), 403, 403),
+        // An SVID has one identity (SPIFFE X.509-SVID section 2).
+        (pair(&two), 403, 403),
+    ] {
+        for (name, expected) in [("workload", workload), ("host", host)] {
+            for alpn in [&[][..], &["http/1.1"]] {
+                let config = scene.certs.client_with(alpn, pair.as_ref(), rustls::DEFAULT_VERSIONS);
+                let mut client = proxy.client().await.tls(config, "front.test").await;
+                let response = client.call("GET", &format!("http://{name}.test/"), &[], "").await;
+                assert_eq!(response.status, expected, "{name}");
+            }
+        }
+    }
+    assert_eq!(proxy.finish()[4]["identity"], "spiffe://a.test/ns/prod/web");
+}
+
+#[tokio::test]
 async fn the_oldest_version_is_configured() {
     let scene = Scene::new();
     let upstream = Upstream::fixed("up").await;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use config::model::Address;
-use http::{Method, StatusCode};
+use http::Method;
 use serde_json::{Map, Value};
 
 use super::{admin, out};
@@ -41,7 +41,7 @@ fn asked(address: &Address) -> Result<Map<String, Value>, String> {
     let mut status = object(address, "/api/v1/status")?;
     // Of a daemon of several users, these are for those who may see everybody's.
     let upstreams = admin::ask(Method::GET, address, "/api/v1/upstreams").map_err(|error| error.to_string())?;
-    if upstreams.status != StatusCode::FORBIDDEN {
+    if !upstreams.status.is_client_error() {
         status.extend(object(address, "/api/v1/upstreams")?);
     }
     status.extend(object(address, "/api/v1/refused")?);

@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, SanType, date_time_ymd,
+};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -149,9 +151,12 @@ pub fn trusting(pem: &str, alpn: &[&str]) -> Arc<ClientConfig> {
 }
 
 /// Named for its first name: a subject like the issuer's would pass for self-signed.
+/// Of hosts, addresses and URIs.
 fn leaf(names: &[&str]) -> CertificateParams {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-    let mut params = CertificateParams::new(names.clone()).expect("parameters");
+    let (uris, hosts): (Vec<_>, Vec<_>) = names.iter().cloned().partition(|name| name.contains("://"));
+    let mut params = CertificateParams::new(hosts).expect("parameters");
+    params.subject_alt_names.extend(uris.into_iter().map(|uri| SanType::URI(uri.try_into().expect("a URI"))));
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, names.first().cloned().unwrap_or_default());
     params
