@@ -78,7 +78,7 @@ const attempts = {
 // Tries all at each of `doors` ({name: url with a place for the mark}) and returns what could be read.
 const tryAll = async (doors) => {
   const read = [];
-  for (const [door, base] of Object.entries(doors)) {
+  await Promise.all(Object.entries(doors).map(async ([door, base]) => {
     for (const [name, attempt] of Object.entries(attempts)) {
       const mark = `${door}.${name}`;
       const url = base + (base.includes("?") ? "&" : "?") + "try=" + mark;
@@ -89,7 +89,7 @@ const tryAll = async (doors) => {
         // It could not even be sent, or not be read: the other side knows which.
       }
     }
-  }
+  }));
   await pause(500);
   return read;
 };

@@ -13,10 +13,12 @@ def run(stage, report):
         "prefix-sub": lambda route: f"http://any.localhost:{port}/r/{route}/x",
         "host": lambda route: f"http://{route}.test:{port}/x",
     }
-    proxied = {"proxy": lambda route: f"http://{route}.test/x"}
+    proxied = {"proxy": lambda route: f"http://{route}.test/x", "opened": lambda route: f"https://{route}.test/x"}
     for page in ["http://evil.test", "http://localhost"]:
         hostile(stage, report, f"{page}:{pages}", local)
     flags = [f"--proxy-server=http://127.0.0.1:{port}", "--proxy-bypass-list=localhost;127.0.0.1"]
+    # As a browser that trusts the authority of `intercept`.
+    flags.append("--ignore-certificate-errors")
     hostile(stage, report, f"http://evil.test:{pages}", proxied, *flags)
     listed(stage, report, f"http://listed.test:{pages}", {"prefix": local["prefix"], "host": local["host"]})
 

@@ -107,20 +107,24 @@ class Stage:
         api = f"http://127.0.0.1:{self.api.port}"
         listed = f"http://listed.test:{self.pages.port}"
         file = self.directory / f"attache-{port}.yaml"
+        authority = f"ca: {{ cert: {self.directory / 'ca.crt'}, key: {self.directory / 'ca.key'} }}\n"
+        file.write_text(authority)
+        env = {"PATH": os.environ["PATH"], "HOME": str(self.directory)}
+        if not (self.directory / "ca.crt").exists():
+            subprocess.run([self.binary, "-c", file, "ca", "init"], env=env, check=True, capture_output=True)
         file.write_text(
-            f"listen: 127.0.0.1:{port}\nadmin: 127.0.0.1:{admin}\nworkers: 1\n"
+            f"{authority}listen: 127.0.0.1:{port}\nadmin: 127.0.0.1:{admin}\nworkers: 1\n"
             f"resolve: {{ evil.test: 127.0.0.1, listed.test: 127.0.0.1, guarded.test: '127.0.0.1:{self.api.port}' }}\n"
             f"log: {{ access: false }}\n"
             f"routes:\n"
-            f"  - {{ name: open, match: open.test, to: '{api}/open' }}\n"
-            f"  - name: guarded\n    match: guarded.test\n    to: '{api}/guarded'\n"
+            f"  - {{ name: open, match: open.test, to: '{api}/open', intercept: true }}\n"
+            f"  - name: guarded\n    match: guarded.test\n    to: '{api}/guarded'\n    intercept: true\n"
             f"    auth: {{ bearer: {{ file: {self.directory / 'token'} }} }}\n"
             f"    browser_origins: ['{listed}']\n"
         )
         errors = open(self.directory / f"attache-{port}.err", "wb")
         process = subprocess.Popen(
-            [self.binary, "serve", "-c", file], stdin=subprocess.DEVNULL, stdout=errors, stderr=errors,
-            env={"PATH": os.environ["PATH"], "HOME": str(self.directory)},
+            [self.binary, "serve", "-c", file], stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, env=env
         )
         self.proxies.append(process)
         process.port, process.admin = port, admin
@@ -174,7 +178,8 @@ class Stage:
         profile = self.directory / "profile"
         command = [
             self.chromium, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-            "--disable-popup-blocking", f"--user-data-dir={profile}", f"--disable-features={LENIENT}",
+            "--disable-popup-blocking", "--disable-background-networking", "--disable-component-update",
+            f"--user-data-dir={profile}", f"--disable-features={LENIENT}",
             "--host-resolver-rules=MAP *.test 127.0.0.1", *(flags or ["--no-proxy-server"]), url,
         ]
         env = {"PATH": os.environ["PATH"], "HOME": str(self.directory)}
