@@ -1,7 +1,7 @@
 //! The way out through another proxy that the operator named, and which destinations take it.
 //!
 //! `https` and whatever is no request of plain HTTP (tunnels, upgrades, HTTP/2 in the clear) goes through CONNECT
-//! (see [`mod@ask`]); a request of plain HTTP names its whole target to the parent (RFC 9112 section 3.2.2), since most
+//! (see `ask`); a request of plain HTTP names its whole target to the parent (RFC 9112 section 3.2.2), since most
 //! corporate proxies let CONNECT reach no port 80. Where the `Host` differs from where the request goes, or the target
 //! is `*`, that form cannot say so, and CONNECT is used again.
 //!
