@@ -71,7 +71,7 @@ impl Matcher {
     /// Whether all of it holds. A request below `/r/<name>/` has named its route, so its port says nothing.
     pub fn holds(&self, head: &Head, headers: &HeaderMap, named: bool) -> bool {
         let port = head.authority.port_or(if head.tls { 443 } else { 80 });
-        self.is_for(&Caller::at(&head.client))
+        self.who.as_ref().is_none_or(|who| who.holds(&Caller::at(&head.client)))
             && (named || self.port.is_none_or(|wanted| wanted == port))
             && self.path.holds(head.path.path())
             && (self.methods.is_empty() || self.methods.contains(&head.method))
@@ -108,6 +108,7 @@ impl Path {
     }
 
     /// Whether it is this path.
+    #[inline(always)]
     pub fn holds(&self, path: &str) -> bool {
         match self {
             Self::Any => true,

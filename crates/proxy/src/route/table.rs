@@ -173,6 +173,7 @@ impl Table {
         self.routes[index].holds(head, headers, true)
     }
 
+    #[inline(always)]
     fn of(&self, host: &Host) -> &Vec<usize> {
         match host {
             Host::Name(name) => self.by_name(name),

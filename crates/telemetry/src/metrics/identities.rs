@@ -19,7 +19,7 @@ use exchange::Exchange;
 use parking_lot::Mutex;
 
 use crate::caller;
-use crate::labels::{CLASSES, OTHER};
+use crate::labels::{self, CLASSES, OTHER};
 
 /// Callers of whom nothing is known.
 const ANONYMOUS: &str = "_anonymous";
@@ -74,9 +74,10 @@ impl Identities {
     }
 
     /// A request ended with a status of this class.
-    pub(super) fn count(&self, exchange: &Exchange, route: &Arc<str>, class: usize) {
+    #[inline(always)]
+    pub(super) fn count(&self, exchange: &Exchange, route: &Arc<str>, status: u16) {
         if self.on.load(Relaxed) {
-            self.table.lock().count(exchange, route, class);
+            self.table.lock().count(exchange, route, labels::class(status));
         }
     }
 

@@ -83,7 +83,7 @@ impl RouteStats {
         let reason = exchange.reason();
         self.requests.add(&exchange.head.method, status, reason);
         self.durations[labels::class(status)].record(now.since(exchange.head.started));
-        self.identities.count(exchange, &self.name, labels::class(status));
+        self.identities.count(exchange, &self.name, status);
         self.bytes_in.add(exchange.bytes_in());
         self.bytes_out.add(exchange.bytes_out());
         let (tries, retries, overhead) = exchange.with_attempts(|attempts| {

@@ -17,6 +17,7 @@ pub(super) fn dress(request: &mut Request<Body>, h2: bool, tls: bool) {
     if h2 { dress_h2(request, tls) } else { dress_h1(request) }
 }
 
+#[inline(always)]
 fn dress_h1(request: &mut Request<Body>) {
     *request.version_mut() = Version::HTTP_11;
     // Without the field hyper drops a body of unknown length, since these rarely have one.

@@ -74,7 +74,7 @@ fn the_label_is_what_was_shown_else_the_process() {
         by(None, None, None),
         crate::fixture::exchange("/"),
     ] {
-        identities.count(&exchange, &route, 2);
+        identities.count(&exchange, &route, 200);
     }
 
     let all = [("ali", 1), ("issuer", 1), (id, 1), ("user:alice", 1), ("uid:1001", 1), (ANONYMOUS, 2)];
@@ -86,9 +86,9 @@ fn whoever_comes_after_the_cap_is_other() {
     let (identities, route) = (keeping(3), "r".into());
     for round in 0..2 {
         for number in 0..100 {
-            identities.count(&named(&format!("c{number}")), &route, 2);
+            identities.count(&named(&format!("c{number}")), &route, 200);
         }
-        identities.count(&by(None, None, None), &route, 2);
+        identities.count(&by(None, None, None), &route, 200);
         assert_eq!(sums(&identities).len(), 5, "{round}");
     }
 
@@ -102,9 +102,9 @@ fn names_of_ours_and_long_ones_make_no_series_of_their_own() {
     let long = "\u{e9}".repeat(200);
 
     for name in [ANONYMOUS, OTHER, &long, &format!("{long}x")] {
-        identities.count(&named(name), &route, 2);
+        identities.count(&named(name), &route, 200);
     }
-    identities.count(&by(None, None, Some((1, Some(&long)))), &route, 2);
+    identities.count(&by(None, None, Some((1, Some(&long)))), &route, 200);
 
     // `user:` and 61 of two bytes are 127.
     let (cut, user) = ("\u{e9}".repeat(64), format!("user:{}", "\u{e9}".repeat(61)));
@@ -147,7 +147,7 @@ fn off_it_waits_for_nothing_and_counts_nothing() {
 
     let off = Arc::clone(&identities);
     let counted = std::thread::spawn(move || {
-        off.count(&named("ali"), &"r".into(), 2);
+        off.count(&named("ali"), &"r".into(), 200);
         done.send(()).expect("heard");
     });
 
@@ -162,20 +162,20 @@ fn a_lower_cap_loses_no_request_and_none_forgets_all() {
     let (identities, route) = (keeping(4), "r".into());
     // The order of the names is not that of their coming.
     for name in ["d", "c", "b", "a", "a"] {
-        identities.count(&named(name), &route, 2);
+        identities.count(&named(name), &route, 200);
     }
 
     identities.keep(2);
-    identities.count(&named("e"), &route, 2);
+    identities.count(&named("e"), &route, 200);
     assert_eq!(sums(&identities), expected(&[("d", 1), ("c", 1), (OTHER, 4)]));
     identities.keep(3);
-    identities.count(&named("a"), &route, 2);
+    identities.count(&named("a"), &route, 200);
     assert_eq!(sums(&identities), expected(&[("d", 1), ("c", 1), ("a", 1), (OTHER, 4)]));
 
     identities.keep(0);
-    identities.count(&named("d"), &route, 2);
+    identities.count(&named("d"), &route, 200);
     assert!(identities.rows().is_empty());
     identities.keep(1);
-    identities.count(&named("z"), &route, 2);
+    identities.count(&named("z"), &route, 200);
     assert_eq!(sums(&identities), expected(&[("z", 1)]));
 }
